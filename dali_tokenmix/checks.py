@@ -1,0 +1,49 @@
+"""Refusals that name the argument, the rule and the value."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+
+def choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Raises ValueError unless value is one of `allowed`."""
+    allowed = tuple(allowed)
+    if not any(value is option or (isinstance(option, str) and value == option) for option in allowed):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> None:
+    """Raises TypeError unless value is a real number, ValueError unless it is finite and inside the bounds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    bounds = {">": above, "<": below, ">=": at_least, "<=": at_most}
+    inside = {
+        ">": lambda bound: value > bound,
+        "<": lambda bound: value < bound,
+        ">=": lambda bound: value >= bound,
+        "<=": lambda bound: value <= bound,
+    }
+    rules = {sign: bound for sign, bound in bounds.items() if bound is not None}
+    if not math.isfinite(value) or not all(inside[sign](bound) for sign, bound in rules.items()):
+        rule = " and ".join(f"{sign} {bound}" for sign, bound in rules.items()) or "finite"
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+
+
+def integer(name: str, value: Any, *, at_least: int, at_most: int = 2**31 - 1) -> int:
+    """The value as an int. Raises TypeError unless it is a whole number, ValueError outside the bounds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if not at_least <= value <= at_most:
+        raise ValueError(f"{name} must be in {at_least}..{at_most}, got {value!r}")
+    return int(value)

@@ -1,0 +1,133 @@
+"""What happens to a batch, as plain arrays: the one draw that pixels and labels are both made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .regions import Region, RegionShape, SampleMask
+
+
+class Batch(NamedTuple):
+    """What a mixer has to know of a batch before it draws.
+
+    samples: how many there are. image_size: (height, width) in pixels. valid: only the first `valid` samples
+    may be mixed; a loader's padding behind them is nobody's partner.
+    """
+
+    samples: int
+    image_size: tuple[int, int]
+    valid: int
+
+
+HEAD = [("partner", "<i4"), ("own", "<f4"), ("other", "<f4")]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who is mixed with whom, where, and what that makes of the labels. N samples.
+
+    partner: (N,) int32, an involution; a sample that is its own partner is untouched.
+    regions: where the partner shows, one after the other; usually one (Tokens, Box or Blend).
+    image_size: (height, width) in pixels.
+    own, other: (N,) float32 label weights. Left out, they are counted: `other` is the share of the pixels
+        that come from the partner (for Blend, its weight) and own = 1 - other. Weights given by hand need not sum to 1.
+
+    Raises ValueError for arrays of wrong shape, a partner that does not point back, or a region that
+    gives a sample something of itself.
+    """
+
+    partner: np.ndarray
+    regions: tuple[Region, ...]
+    image_size: tuple[int, int]
+    own: np.ndarray | None = None
+    other: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        partner = np.ascontiguousarray(self.partner, np.int32)
+        samples = np.arange(len(partner))
+        if partner.ndim != 1 or len(partner) == 0:
+            raise ValueError(f"partner must be (N,) with N >= 1, got shape {partner.shape}")
+        if partner.min() < 0 or partner.max() >= len(partner) or not np.array_equal(partner[partner], samples):
+            raise ValueError(f"partner must pair samples up, partner[partner[i]] == i, got {partner}")
+        other = np.zeros(len(partner))
+        for region in self.regions:
+            share = region.share(len(partner), self.image_size)
+            if share[partner == samples].any():
+                raise ValueError(f"{type(region).__name__} touches a sample that is its own partner")
+            other += share
+        if (self.own is None) != (self.other is None):
+            raise ValueError("own and other are given together or not at all")
+        set_field = object.__setattr__  # the frozen dataclass's own way to fill a field after the checks
+        set_field(self, "partner", partner)
+        set_field(self, "own", _weights("own", 1.0 - other if self.own is None else self.own, len(partner)))
+        set_field(self, "other", _weights("other", other if self.other is None else self.other, len(partner)))
+
+    def __len__(self) -> int:
+        return len(self.partner)
+
+    def mask(self) -> np.ndarray:
+        """(N, gh, gw) uint8: 1 where the partner shows.
+
+        The grid is the token grid for token masks and the pixels for boxes (gh = height, gw = width), or for regions of
+        several kinds in one plan. A token covers patch_size pixels, the last of a row or column perhaps fewer. Blends
+        show the partner nowhere in particular: their samples are 0, and a plan of blends only has the grid (1, 1).
+        """
+        masks = [m for r in self.regions if (m := r.mask(self.image_size)) is not None]
+        if not masks:
+            return np.zeros((len(self), 1, 1), np.uint8)
+        if len(masks) == 1:
+            return masks[0].grid
+        return np.bitwise_or.reduce([m.pixels(self.image_size) for m in masks])
+
+    def pixel_mask(self) -> np.ndarray:
+        """(N, height, width) uint8: mask() on the pixels, whatever the patch size."""
+        empty = np.zeros((len(self), *self.image_size), np.uint8)
+        masks = [m for r in self.regions if (m := r.mask(self.image_size)) is not None]
+        return np.bitwise_or.reduce([empty, *(m.pixels(self.image_size) for m in masks)])
+
+    def blend(self) -> np.ndarray:
+        """(N,) float32: the partner's weight where a sample is blended (MixUp), 0 elsewhere."""
+        weights = [r.weight for r in self.regions if hasattr(r, "weight")]
+        return np.sum([np.zeros(len(self), np.float32), *weights], axis=0, dtype=np.float32)
+
+    def rows(self) -> np.ndarray:
+        """(N,) structured array, one packed row a sample: what the kernels read and all that travels to a GPU."""
+        rows = np.zeros(len(self), row_dtype(tuple(r.shape for r in self.regions)))
+        for name in ("partner", "own", "other"):
+            rows[name] = getattr(self, name)
+        for name, region in zip(rows.dtype.names[len(HEAD) :], self.regions, strict=True):
+            rows[name] = region.pack()
+        return rows
+
+    def with_weights(self, own: np.ndarray, other: np.ndarray) -> Plan:
+        """The same plan with label weights from elsewhere (a teacher), each (N,) float32."""
+        return replace(self, own=own, other=other)
+
+
+def row_dtype(shapes: tuple[RegionShape, ...]) -> np.dtype:
+    """The layout of Plan.rows() for regions of these shapes: known before anything is drawn."""
+    return np.dtype(HEAD + [(f"region{k}", *shape.field()) for k, shape in enumerate(shapes)])
+
+
+def read_rows(rows: np.ndarray, shapes: tuple[RegionShape, ...], image_size: tuple[int, int]) -> Plan:
+    """The plan that Plan.rows() packed."""
+    regions = tuple(shape.unpack(rows[f"region{k}"]) for k, shape in enumerate(shapes))
+    return Plan(rows["partner"], regions, image_size, rows["own"], rows["other"])
+
+
+def untouched(samples: int, image_size: tuple[int, int], shapes: tuple[RegionShape, ...]) -> Plan:
+    """The plan that leaves every image and label alone, with the same layout as one that does not."""
+    return Plan(np.arange(samples), tuple(shape.neutral(samples) for shape in shapes), image_size)
+
+
+def _weights(name: str, values: np.ndarray, samples: int) -> np.ndarray:
+    weights = np.ascontiguousarray(values, np.float32)
+    if weights.shape != (samples,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"{name} must be ({samples},) finite weights >= 0, got {values!r}")
+    return weights
+
+
+__all__ = ["Batch", "Plan", "SampleMask", "read_rows", "row_dtype", "untouched"]

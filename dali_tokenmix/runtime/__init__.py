@@ -1,0 +1,7 @@
+"""The kernels, on whichever device holds the data: check, compute the geometry, pack, launch."""
+
+from .draw import block_mask, philox
+from .mix import apply_plan
+from .score import targets
+
+__all__ = ["apply_plan", "block_mask", "philox", "targets"]

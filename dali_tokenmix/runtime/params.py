@@ -1,0 +1,54 @@
+"""The kernels' parameter structs: each declared once here, and held against the compiled size in host.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def _struct(*fields: tuple[str, Any]) -> np.dtype:
+    return np.dtype(list(fields), align=True)
+
+
+IMAGE = _struct(
+    ("sample_stride", "i8"),
+    ("plane_stride", "i8"),
+    ("row_stride", "i8"),
+    ("samples", "i4"),
+    ("planes", "i4"),
+    ("height", "i4"),
+    ("width", "i4"),
+    ("pixel_bytes", "i4"),
+)
+PLAN_ROWS = _struct(("stride", "i4"), ("region", "i4"))
+
+STRUCTS = {
+    "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_w", "i4")),
+    "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
+    "BlockMask": _struct(
+        ("log_aspect", "f8"),
+        ("masks", "i4"),
+        ("grid_h", "i4"),
+        ("grid_w", "i4"),
+        ("total", "i4"),
+        ("min_area", "i4"),
+        ("attempts", "i4"),
+        ("official", "i4"),
+    ),
+    "Words": _struct(("count", "i4")),
+    "Targets": _struct(
+        ("rows", PLAN_ROWS), ("samples", "i4"), ("classes", "i4"), ("keep", "f4"), ("floor", "f4"), ("unknown", "f4")
+    ),
+}
+
+
+def pack(struct: str, **values: Any) -> np.ndarray:
+    """A 0-d structured array with the values of one struct. Raises KeyError unless all fields are given."""
+    dtype = STRUCTS[struct]
+    if set(values) != set(dtype.names):
+        raise KeyError(f"{struct} has fields {dtype.names}, got {tuple(values)}")
+    packed = np.zeros((), dtype)
+    for name, value in values.items():
+        packed[name] = value
+    return packed

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// blend: both images of a pair become (1 - w) * own + w * partner's, in place, each with its own weight w.
+// Arithmetic is binary32 without contraction; uint8 and float16 are rounded to nearest, ties to even.
+#include "half.cuh"
+#include "image.cuh"
+
+struct Blend {
+  Image image;
+  PlanRows rows;  // the region is one float: the partner's weight
+};
+
+DEVICE float load(uint8_t v) { return (float)v; }
+DEVICE float load(float v) { return v; }
+DEVICE float load(uint16_t v) { return half_to_float(v); }
+template <class T>
+DEVICE T rounded(float v) {
+  return v;
+}
+template <>
+DEVICE uint8_t rounded<uint8_t>(float v) {
+  return (uint8_t)(int32_t)((v + 8388608.0f) - 8388608.0f);  // 2^23: leaves the nearest integer, ties to even
+}
+template <>
+DEVICE uint16_t rounded<uint16_t>(float v) {
+  return float_to_half(v);
+}
+
+template <int V, class T>
+struct ALIGNED(V) Elements {
+  T at[V / sizeof(T)];
+};
+
+template <int V, class T>
+DEVICE void blend(uint8_t* images, const uint8_t* plan, const Blend& p) {
+  const int per_vector = V / (int)sizeof(T);
+  FOR_EACH_ROW(r, pair_rows(p.image)) {
+    PairRow row;
+    if (pair_row(r, images, p.image, plan, p.rows, row)) {
+      float wa = *plan_region<float>(plan, p.rows, row.first), wb = *plan_region<float>(plan, p.rows, row.second);
+      float keep_a = 1.0f - wa, keep_b = 1.0f - wb;
+      int64_t elements = (int64_t)p.image.width * p.image.pixel_bytes / (int64_t)sizeof(T);
+      Elements<V, T>*a = (Elements<V, T>*)row.a, *b = (Elements<V, T>*)row.b;
+      if (wa != 0.0f || wb != 0.0f) FOR_EACH_LANE(v, elements / per_vector) {
+          Elements<V, T> x = a[v], y = b[v], mixed_x, mixed_y;
+          for (int k = 0; k < per_vector; ++k) {
+            float own = load(x.at[k]), other = load(y.at[k]);
+            mixed_x.at[k] = rounded<T>(keep_a * own + wa * other);
+            mixed_y.at[k] = rounded<T>(keep_b * other + wb * own);
+          }
+          a[v] = mixed_x;
+          b[v] = mixed_y;
+        }
+    }
+  }
+}
+
+#define BLEND(NAME, T, V) \
+  KERNEL blend_##NAME##_##V(uint8_t* images, const uint8_t* plan, Blend p) { blend<V, T>(images, plan, p); }
+BLEND(uint8, uint8_t, 1)
+BLEND(uint8, uint8_t, 16)
+BLEND(float16, uint16_t, 2)
+BLEND(float16, uint16_t, 16)
+BLEND(float32, float, 4)
+BLEND(float32, float, 16)

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The portability words. Nothing else in kernels/ knows which compiler is reading.
+#pragma once
+#ifdef __CUDACC_RTC__
+typedef unsigned char uint8_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#else
+#include <cmath>
+#include <cstdint>
+#endif
+#ifdef __CUDACC__
+#define KERNEL extern "C" __global__ void
+#define DEVICE __device__ __forceinline__
+#define ALIGNED(bytes) __align__(bytes)
+#define MISALIGNMENT(pointer, bytes) ((int)((uint64_t)(pointer) % (bytes)))
+// A row is worked on by blockDim.x lanes side by side; a block holds blockDim.y rows.
+#define FOR_EACH_ROW(r, count) \
+  for (int64_t r = blockIdx.x * (int64_t)blockDim.y + threadIdx.y; r < (count); r += gridDim.x * (int64_t)blockDim.y)
+#define FOR_EACH_LANE(v, count) for (int64_t v = threadIdx.x; v < (count); v += blockDim.x)
+#else
+#define KERNEL extern "C" __attribute__((visibility("default"))) void
+#define DEVICE inline __attribute__((always_inline))
+#define ALIGNED(bytes) __attribute__((packed, may_alias))  // a CPU reads 16 bytes from any address
+#define MISALIGNMENT(pointer, bytes) 0
+#define FOR_EACH_ROW(r, count) _Pragma("omp parallel for schedule(dynamic, 64)") for (int64_t r = 0; r < (count); ++r)
+#define FOR_EACH_LANE(v, count) for (int64_t v = 0; v < (count); ++v)
+#endif

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU library: every kernel by the host compiler, and what the launcher asks of the library itself.
+#include "block_mask.cu"
+#include "blend.cu"
+#include "exchange.cu"
+#include "targets.cu"
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+KERNEL set_threads(int32_t threads) {
+#ifdef _OPENMP
+  omp_set_num_threads(threads);
+#else
+  (void)threads;
+#endif
+}
+
+// Sizes of the parameter structs, held against the NumPy dtypes when the library is loaded.
+#define SIZE_OF(T) extern "C" __attribute__((visibility("default"))) const int32_t size_of_##T = sizeof(T);
+SIZE_OF(Exchange)
+SIZE_OF(Blend)
+SIZE_OF(BlockMask)
+SIZE_OF(Words)
+SIZE_OF(Targets)
+SIZE_OF(PlanHead)

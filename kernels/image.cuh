@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a batch of images and the rows of a plan lie in memory.
+#pragma once
+#include "common.cuh"
+
+// Strides in bytes. NHWC: one plane whose pixels hold all channels. NCHW: a plane a channel.
+struct Image {
+  int64_t sample_stride, plane_stride, row_stride;
+  int32_t samples, planes, height, width, pixel_bytes;
+};
+
+// A plan travels as one packed row a sample; its head is the same for every mixer.
+struct PlanHead {
+  int32_t partner;
+  float own, other;
+};
+
+// Where the rows lie, and where in a row the data of one region begins.
+struct PlanRows {
+  int32_t stride, region;
+};
+
+DEVICE const PlanHead* plan_head(const uint8_t* plan, PlanRows rows, int64_t sample) {
+  return (const PlanHead*)(plan + sample * rows.stride);
+}
+
+template <class T>
+DEVICE const T* plan_region(const uint8_t* plan, PlanRows rows, int64_t sample) {
+  return (const T*)(plan + sample * rows.stride + rows.region);
+}
+
+// One pixel row of a pair of images. `first` < `second`, so that a pair is visited once.
+struct PairRow {
+  int32_t first, second, y;
+  uint8_t *a, *b;
+};
+
+DEVICE int64_t pair_rows(const Image& image) { return (int64_t)image.samples * image.planes * image.height; }
+
+// False where row r belongs to a sample that is its own partner or the second of its pair.
+DEVICE bool pair_row(int64_t r, uint8_t* images, const Image& image, const uint8_t* plan, PlanRows rows, PairRow& row) {
+  int64_t plane = r / image.height;
+  row.y = (int32_t)(r - plane * image.height);
+  row.first = (int32_t)(plane / image.planes);
+  row.second = plan_head(plan, rows, row.first)->partner;
+  if (row.second <= row.first) return false;
+  uint8_t* start = images + (plane - (int64_t)row.first * image.planes) * image.plane_stride + row.y * image.row_stride;
+  row.a = start + row.first * image.sample_stride;
+  row.b = start + row.second * image.sample_stride;
+  return true;
+}
+
+template <int V>
+struct ALIGNED(V) Vector {
+  uint32_t words[V / 4];
+};
+template <>
+struct ALIGNED(2) Vector<2> {
+  uint16_t word;
+};
+template <>
+struct ALIGNED(1) Vector<1> {
+  uint8_t word;
+};

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// targets: dense soft labels from a plan's weights; (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C.
+#include "image.cuh"
+
+struct Targets {
+  PlanRows rows;
+  int32_t samples, classes;
+  float keep, floor;  // 1 - s and s / C
+  float unknown;      // NaN
+};
+
+// A label outside [0, classes) makes its rows NaN: on a GPU nobody looks at the labels before.
+KERNEL targets(const int32_t* labels, const uint8_t* plan, float* out, Targets p) {
+  FOR_EACH_ROW(i, p.samples) {
+    const PlanHead* head = plan_head(plan, p.rows, i);
+    int32_t a = labels[i], b = labels[head->partner];
+    bool known = 0 <= a && a < p.classes && 0 <= b && b < p.classes;
+    FOR_EACH_LANE(c, p.classes) {
+      float value = p.floor;
+      if (c == a) value += p.keep * head->own;
+      if (c == b) value += p.keep * head->other;
+      out[i * p.classes + c] = known ? value : p.unknown;
+    }
+  }
+}

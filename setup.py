@@ -1,0 +1,46 @@
+"""Builds the CPU library from the kernels; everything else is in pyproject.toml."""
+
+import os
+import shutil
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+KERNELS = Path("kernels")
+SANITIZE = os.environ.get("DALI_TOKENMIX_SANITIZE", "")  # "address,undefined": see the Makefile
+# Contraction off: NumPy, CPU and GPU agree bit for bit.
+FLAGS = ["-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+SANITIZER_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
+
+
+class build_host_library(build_ext):
+    """A plain shared library: there is no Python module in it to initialise."""
+
+    def get_export_symbols(self, ext):
+        return []
+
+
+class build_package(build_py):
+    """Takes the kernel sources along, for the GPU to compile at run time."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(KERNELS, Path(self.build_lib) / "dali_tokenmix" / "kernels", dirs_exist_ok=True)
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "dali_tokenmix._host",
+            ["kernels/host.cpp"],
+            depends=sorted(map(str, KERNELS.glob("*.cu*"))),
+            language="c++",
+            extra_compile_args=FLAGS + SANITIZER_FLAGS * bool(SANITIZE),
+            extra_link_args=["-fopenmp", *SANITIZER_FLAGS * bool(SANITIZE)],
+        )
+    ],
+    cmdclass={"build_ext": build_host_library, "build_py": build_package},
+)
