@@ -17,6 +17,8 @@ typedef unsigned long long uint64_t;
 #define DEVICE __device__ __forceinline__
 #define ALIGNED(bytes) __align__(bytes)
 #define MISALIGNMENT(pointer, bytes) ((int)((uint64_t)(pointer) % (bytes)))
+#define PREFETCH(pointer)
+#define LOWEST_BIT(word) (__ffs((int)(word)) - 1)
 // A row is worked on by blockDim.x lanes side by side; a block holds blockDim.y rows.
 #define FOR_EACH_ROW(r, count) \
   for (int64_t r = blockIdx.x * (int64_t)blockDim.y + threadIdx.y; r < (count); r += gridDim.x * (int64_t)blockDim.y)
@@ -26,6 +28,8 @@ typedef unsigned long long uint64_t;
 #define DEVICE inline __attribute__((always_inline))
 #define ALIGNED(bytes) __attribute__((packed, may_alias))  // a CPU reads 16 bytes from any address
 #define MISALIGNMENT(pointer, bytes) 0
+#define PREFETCH(pointer) __builtin_prefetch(pointer, 1)
+#define LOWEST_BIT(word) __builtin_ctz(word)
 #define FOR_EACH_ROW(r, count) _Pragma("omp parallel for schedule(dynamic, 64)") for (int64_t r = 0; r < (count); ++r)
 #define FOR_EACH_LANE(v, count) for (int64_t v = 0; v < (count); ++v)
 #endif

@@ -10,12 +10,23 @@ struct Exchange {
   int32_t patch, grid_w;  // of a token region; unused by a box
 };
 
-enum Code { KEEP = 0, FIRST_TAKES = 1, SECOND_TAKES = 2 };  // 3 = swap
+enum Code { KEEP = 0, FIRST_TAKES = 1, SECOND_TAKES = 2, SWAP = 3 };
+const int CACHE_LINE = 64, ROWS_AHEAD = 6;  // for a CPU's prefetch; measured, benchmarks/kernels.py
 
-// The runs of equal code along one pixel row, left to right: next() until false.
+// `count` bits, at most 32, from bit `at` on; touches no word that holds none of them.
+DEVICE uint32_t bits_at(const uint32_t* words, int32_t at, int32_t count) {
+  int32_t word = at >> 5, shift = at & 31;
+  uint32_t low = words[word] >> shift;
+  return count > 32 - shift ? low | words[word + 1] << (32 - shift) : low;
+}
+
+DEVICE uint32_t differs_from_first(uint32_t bits) { return bits ^ (0u - (bits & 1)); }
+
+// The runs of equal code along one pixel row, left to right: next() until false. A run of tokens is at most 32 long.
 struct TokenRuns {
   const uint32_t *first, *second;
-  int32_t patch, grid_w, width, start, token, x0, x1, code;
+  int32_t patch, grid_w, width, start, token, ready, x0, x1, code;
+  uint32_t first_bits, second_bits;  // of the `ready` tokens from `token` on
 
   DEVICE TokenRuns(const Exchange& p, const uint8_t* plan, const PairRow& row)
       : first(plan_region<uint32_t>(plan, p.rows, row.first)),
@@ -23,22 +34,32 @@ struct TokenRuns {
         patch(p.patch),
         grid_w(p.grid_w),
         width(p.image.width),
-        start(row.y / p.patch * p.grid_w),
+        start((int32_t)((uint32_t)row.y / (uint32_t)p.patch) * p.grid_w),
         token(0),
+        ready(0),
         x0(0),
         x1(0),
         code(KEEP) {}
 
-  DEVICE int32_t code_at(int32_t t) const {
-    int32_t bit = start + t;
-    return (first[bit >> 5] >> (bit & 31) & 1) | (second[bit >> 5] >> (bit & 31) & 1) << 1;
-  }
   DEVICE bool next() {
-    if (token >= grid_w) return false;
-    x0 = token * patch;
-    code = code_at(token++);
-    while (token < grid_w && code_at(token) == code) ++token;
+    if (token == grid_w) return false;
+    if (ready == 0) {
+      ready = grid_w - token < 32 ? grid_w - token : 32;
+      first_bits = bits_at(first, start + token, ready);
+      second_bits = bits_at(second, start + token, ready);
+    }
+    code = (int32_t)((first_bits & 1) | (second_bits & 1) << 1);
+    uint32_t change = differs_from_first(first_bits) | differs_from_first(second_bits);
+    int32_t run = change ? LOWEST_BIT(change) : 32;
+    if (run > ready) run = ready;
+    x0 = x1;
+    token += run;
+    ready -= run;
     x1 = token < grid_w ? token * patch : width;
+    if (ready) {
+      first_bits >>= run;
+      second_bits >>= run;
+    }
     return true;
   }
 };
@@ -83,9 +104,13 @@ struct BoxRuns {
 };
 
 template <int V>
-DEVICE void exchange_vectors(uint8_t* a, uint8_t* b, int64_t count, int32_t code) {
+DEVICE void exchange_vectors(uint8_t* a, uint8_t* b, int64_t count, int32_t code, int64_t ahead) {
   Vector<V>*va = (Vector<V>*)a, *vb = (Vector<V>*)b;
   FOR_EACH_LANE(v, count) {
+    if (v % (CACHE_LINE / V) == 0) {
+      PREFETCH(a + v * V + ahead);
+      PREFETCH(b + v * V + ahead);
+    }
     Vector<V> x = va[v], y = vb[v];
     if (code & FIRST_TAKES) va[v] = y;
     if (code & SECOND_TAKES) vb[v] = x;
@@ -94,13 +119,13 @@ DEVICE void exchange_vectors(uint8_t* a, uint8_t* b, int64_t count, int32_t code
 
 // The launcher promises that a and b are equally far from an address that V divides.
 template <int V>
-DEVICE void exchange_span(uint8_t* a, uint8_t* b, int64_t bytes, int32_t code) {
+DEVICE void exchange_span(uint8_t* a, uint8_t* b, int64_t bytes, int32_t code, int64_t ahead) {
   int64_t head = (V - MISALIGNMENT(a, V)) % V;
   if (head > bytes) head = bytes;
   int64_t body = (bytes - head) / V * V;
-  exchange_vectors<1>(a, b, head, code);
-  exchange_vectors<V>(a + head, b + head, body / V, code);
-  exchange_vectors<1>(a + head + body, b + head + body, bytes - head - body, code);
+  exchange_vectors<1>(a, b, head, code, ahead);
+  exchange_vectors<V>(a + head, b + head, body / V, code, ahead);
+  exchange_vectors<1>(a + head + body, b + head + body, bytes - head - body, code, ahead);
 }
 
 template <int V, class Runs>
@@ -108,10 +133,16 @@ DEVICE void exchange(uint8_t* images, const uint8_t* plan, const Exchange& p) {
   FOR_EACH_ROW(r, pair_rows(p.image)) {
     PairRow row;
     if (pair_row(r, images, p.image, plan, p.rows, row)) {
+      // Rows below mostly exchange the same columns. The last rows look into the next plane, or past the end: no harm.
+      int64_t ahead = ROWS_AHEAD * p.image.row_stride;
       Runs runs(p, plan, row);
       while (runs.next()) {
-        int64_t from = (int64_t)runs.x0 * p.image.pixel_bytes, to = (int64_t)runs.x1 * p.image.pixel_bytes;
-        if (runs.code != KEEP) exchange_span<V>(row.a + from, row.b + from, to - from, runs.code);
+        int64_t from = (int64_t)runs.x0 * p.image.pixel_bytes, bytes = (int64_t)(runs.x1 - runs.x0) * p.image.pixel_bytes;
+        if (runs.code == SWAP) {
+          exchange_span<V>(row.a + from, row.b + from, bytes, SWAP, ahead);
+        } else if (runs.code != KEEP) {
+          exchange_span<V>(row.a + from, row.b + from, bytes, runs.code, ahead);
+        }
       }
     }
   }

@@ -35,24 +35,36 @@ struct PairRow {
   uint8_t *a, *b;
 };
 
-DEVICE int64_t pair_rows(const Image& image) { return (int64_t)image.samples * image.planes * image.height; }
+// The launcher keeps this below 2^31, so that a row's place takes 32-bit divisions.
+DEVICE int32_t pair_rows(const Image& image) { return image.samples * image.planes * image.height; }
 
 // False where row r belongs to a sample that is its own partner or the second of its pair.
 DEVICE bool pair_row(int64_t r, uint8_t* images, const Image& image, const uint8_t* plan, PlanRows rows, PairRow& row) {
-  int64_t plane = r / image.height;
-  row.y = (int32_t)(r - plane * image.height);
-  row.first = (int32_t)(plane / image.planes);
+  uint32_t plane = (uint32_t)r / (uint32_t)image.height, sample = plane / (uint32_t)image.planes;
+  row.y = (int32_t)((uint32_t)r - plane * (uint32_t)image.height);
+  row.first = (int32_t)sample;
   row.second = plan_head(plan, rows, row.first)->partner;
   if (row.second <= row.first) return false;
-  uint8_t* start = images + (plane - (int64_t)row.first * image.planes) * image.plane_stride + row.y * image.row_stride;
+  int64_t channel = plane - sample * (uint32_t)image.planes;
+  uint8_t* start = images + channel * image.plane_stride + row.y * image.row_stride;
   row.a = start + row.first * image.sample_stride;
   row.b = start + row.second * image.sample_stride;
   return true;
 }
 
 template <int V>
-struct ALIGNED(V) Vector {
-  uint32_t words[V / 4];
+struct Vector;
+template <>
+struct ALIGNED(16) Vector<16> {
+  uint64_t low, high;
+};
+template <>
+struct ALIGNED(8) Vector<8> {
+  uint64_t word;
+};
+template <>
+struct ALIGNED(4) Vector<4> {
+  uint32_t word;
 };
 template <>
 struct ALIGNED(2) Vector<2> {

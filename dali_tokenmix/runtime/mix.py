@@ -65,6 +65,8 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
         planes, plane_stride, pixel_bytes = channels, step["C"], item
     else:
         raise ValueError(f"images must have pixels side by side in a row, got {layout} strides {view.strides} bytes")
+    if n * planes * height >= 2**31:
+        raise ValueError(f"images must have under 2**31 pixel rows in all, got shape {view.shape}")
     strides = (step["N"] if n > 1 else 0, plane_stride, step["H"] if height > 1 else 0)
     if min(strides) < 0:
         raise ValueError(f"images must not run backwards, got strides {view.strides} bytes")

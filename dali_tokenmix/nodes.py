@@ -1,0 +1,87 @@
+"""The three steps inside a graph: plan (host), mix (in place, where the images are), targets (where the images are)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nvidia.dali import fn, types
+from nvidia.dali.data_node import DataNode
+
+from . import op
+from .mixing import draw
+from .plan import HEAD, Plan, read_rows, row_dtype, untouched
+from .regions import Size
+from .runtime import apply_plan, targets
+from .runtime.arrays import View
+from .runtime.mix import Layout, find_layout, images_of
+
+SEED_WORDS = 4  # of 16 bits, which DALI's uniform generator draws without gaps
+
+
+def random_seeds(seed: int | None) -> DataNode:
+    """(SEED_WORDS,) int32 for each sample; the first sample's make the batch's seed. None: from the pipeline's seed."""
+    known = {} if seed is None else {"seed": seed}
+    return fn.random.uniform(range=[0, 65536], shape=[SEED_WORDS], dtype=types.INT32, **known)
+
+
+def packed_plan(mixer: Any, seeds: np.ndarray, image_size: Size, valid: int | None = None) -> np.ndarray:
+    """The rows of the plan a mixer draws, (N, bytes) uint8."""
+    seed = sum(int(word) % 2**16 << 16 * k for k, word in enumerate(seeds[0]))
+    return as_bytes(draw(mixer, len(seeds), image_size, seed, valid=valid))
+
+
+def untouched_plan(mixer: Any, samples: int, image_size: Size) -> np.ndarray:
+    """The rows of a plan that changes nothing, (N, bytes) uint8."""
+    return as_bytes(untouched(samples, image_size, mixer.shapes(image_size)))
+
+
+def as_bytes(plan: Plan) -> np.ndarray:
+    """Plan rows as (N, bytes) uint8."""
+    return plan.rows().view(np.uint8).reshape(len(plan), -1)
+
+
+def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> DataNode:
+    """Mixes the node's own memory by CPU rows, which follow the images to their device."""
+
+    def mix_batch(batch: View, plan: View) -> None:
+        seen = images_of(batch, layout=layout)
+        shapes = mixer.shapes((seen.height, seen.width))
+        dtype = row_dtype(shapes)
+        offsets = tuple(dtype.fields[name][1] for name in dtype.names[len(HEAD) :])
+        apply_plan(seen, plan, shapes, offsets)
+
+    return op.in_place(mix_batch, images, on_device_of(images, rows))
+
+
+def soft_targets(ids: DataNode, rows: DataNode, num_classes: int, smoothing: float, like: DataNode) -> DataNode:
+    """(C,) float32 targets on the device of `like`, from checked int32 class ids and CPU rows."""
+
+    def fill(labels: View, plan: View, out: View) -> None:
+        targets(labels, plan, out, smoothing=smoothing)
+
+    return op.new_output(fill, (num_classes,), on_device_of(like, ids), on_device_of(like, rows))
+
+
+def plan_nodes(rows: DataNode, sizes: DataNode, mixer: Any, layout: Layout | None) -> dict[str, DataNode]:
+    """A plan's arrays as CPU nodes."""
+
+    def unpack(packed: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, ...]:
+        size = image_size_of((len(shape), *shape[0]), layout)
+        shapes = mixer.shapes(size)
+        plan = read_rows(np.ascontiguousarray(packed).view(row_dtype(shapes))[:, 0], shapes, size)
+        return plan.partner, plan.mask(), plan.own, plan.other, plan.blend()
+
+    names = ("partner", "mask", "own", "other", "blend")
+    return dict(zip(names, op.host(unpack, rows, sizes, outputs=len(names)), strict=True))
+
+
+def image_size_of(shape: tuple[int, ...], layout: Layout | None) -> Size:
+    """(height, width) of a batch of this shape."""
+    layout = layout or find_layout(shape, None)
+    return (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
+
+
+def on_device_of(like: DataNode, node: DataNode) -> DataNode:
+    """The node itself, or its copy on the GPU if `like` is there."""
+    return node.gpu() if like.device == "gpu" and node.device == "cpu" else node

@@ -1,0 +1,156 @@
+"""The DALI operators: the only file that knows DALI's whole-batch Python operator, which is private API.
+
+DALI's C++ operator `_JaxFunction` hands a callback one DLPack object an input, the whole uniform batch, without a copy, and
+shares the capsules the callback returns. Where a DALI upgrade takes it away, or DALI_TOKENMIX_FALLBACK=1 is set,
+the documented `fn.python_function` serves: same results, with a copy in and out. tests/test_op.py is the canary.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from nvidia.dali import fn, ops
+from nvidia.dali.data_node import DataNode
+
+from .runtime.arrays import View, view
+from .runtime.dlpack import view_of_capsule
+
+FALLBACK = "DALI_TOKENMIX_FALLBACK"
+Host = Callable[..., Sequence[np.ndarray]]
+
+
+def host(function: Host, *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
+    """Runs function(*arrays) -> arrays on the CPU: read-only (N, ...) arrays in, `outputs` new ones out."""
+
+    def callback(*capsules: Any) -> tuple[Any, ...]:
+        arrays = function(*(np.from_dlpack(_Capsule(capsule)) for capsule in capsules))
+        return tuple(np.require(array, requirements=["C", "W"]).__dlpack__() for array in arrays)
+
+    if not whole_batch_available():
+        return _per_sample(function, inputs, "cpu", outputs)
+    return _whole_batch(lambda _, *capsules: callback(*capsules), inputs, "cpu", outputs)
+
+
+def in_place(function: Callable[..., None], images: DataNode, *others: DataNode) -> DataNode:
+    """Runs function(images, *others) on Views and hands the images' own memory on as the output.
+
+    Whoever else reads the node `images` sees what function did to it, so nobody else should.
+    """
+    device = images.device
+
+    def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
+        with _on_stream(stream):
+            function(*map(view_of_capsule, capsules))
+        return (capsules[0],)
+
+    def on_copies(*arrays: Any) -> tuple[Any, ...]:
+        function(*(view("batch", array) for array in arrays))
+        return (arrays[0],)
+
+    if not whole_batch_available():
+        return _per_sample(on_copies, (images, *others), device, 1)[0]
+    return _whole_batch(callback, (images, *others), device, 1)[0]
+
+
+def new_output(function: Callable[..., None], row: tuple[int, ...], *inputs: DataNode) -> DataNode:
+    """Runs function(*inputs, output) on Views, with a fresh (N, *row) float32 output on the inputs' device."""
+    device = inputs[0].device
+
+    def run(*views: View) -> Any:
+        array = _array_module(device).empty((views[0].shape[0], *row), np.float32)
+        function(*views, view("output", array))
+        return array
+
+    def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
+        with _on_stream(stream):
+            array = run(*map(view_of_capsule, capsules))
+            return (array.__dlpack__() if stream is None else array.__dlpack__(stream=stream),)
+
+    if not whole_batch_available():
+        return _per_sample(lambda *arrays: (run(*(view("batch", a) for a in arrays)),), inputs, device, 1)[0]
+    return _whole_batch(callback, inputs, device, 1)[0]
+
+
+@cache
+def _operator() -> type | None:
+    """DALI's class for `_JaxFunction`, with the callback kept alive by the operator; None if DALI has it no more."""
+    try:
+        base = ops.python_op_factory("_JaxFunction", "_JaxFunction", "_JaxFunction", generated=False)
+    except Exception:  # whatever a DALI without it raises, the fallback serves
+        return None
+
+    class WholeBatch(base):  # type: ignore[misc, valid-type]
+        def __init__(self, function: Callable[..., Any], **arguments: Any) -> None:
+            self.function = function
+            super().__init__(function_id=id(function), **arguments)
+
+    return WholeBatch
+
+
+def whole_batch_available() -> bool:
+    """False where the documented fallback is in use."""
+    return os.environ.get(FALLBACK, "0") != "1" and _operator() is not None
+
+
+def _whole_batch(function: Callable[..., Any], inputs: Sequence[DataNode], device: str, outputs: int) -> tuple:
+    """function(stream or None, *capsules) -> capsules."""
+
+    def on_gpu(stream: int, *objects: Any) -> Any:
+        return function(stream, *(item.__dlpack__(stream=stream) for item in objects))
+
+    def on_cpu(*objects: Any) -> Any:
+        return function(None, *(item.__dlpack__(stream=None) for item in objects))
+
+    operator = _operator()
+    assert operator is not None  # callers asked whole_batch_available()
+    nodes = operator(on_gpu if device == "gpu" else on_cpu, device=device, num_outputs=outputs)(*inputs)
+    return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
+
+
+def _per_sample(function: Callable[..., Any], inputs: Sequence[DataNode], device: str, outputs: int) -> tuple:
+    """The documented operator: lists of samples in, stacked to a batch, and lists out."""
+    numpy = _array_module(device)
+
+    def callback(*batches: Sequence[Any]) -> Any:
+        arrays = function(*(numpy.stack(batch) for batch in batches))
+        lists = tuple([array[k, ...] for k in range(len(array))] for array in arrays)  # [k, ...]: arrays, not scalars
+        return lists if outputs > 1 else lists[0]
+
+    nodes = fn.python_function(*inputs, function=callback, num_outputs=outputs, device=device, batch_processing=True)
+    return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
+
+
+def _array_module(device: str) -> Any:
+    if device == "cpu":
+        return np
+    import cupy
+
+    return cupy
+
+
+def _on_stream(stream: int | None) -> Any:
+    import contextlib
+
+    if stream is None:
+        return contextlib.nullcontext()
+    import cupy
+
+    return cupy.cuda.ExternalStream(stream)
+
+
+class _Capsule:
+    """What np.from_dlpack asks for, around a capsule."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
