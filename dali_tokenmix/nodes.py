@@ -33,7 +33,7 @@ def packed_plan(mixer: Any, seeds: np.ndarray, image_size: Size, valid: int | No
 
 def untouched_plan(mixer: Any, samples: int, image_size: Size) -> np.ndarray:
     """The rows of a plan that changes nothing, (N, bytes) uint8."""
-    return as_bytes(untouched(samples, image_size, mixer.shapes(image_size)))
+    return as_bytes(untouched(samples, image_size, () if mixer is None else mixer.shapes(image_size)))
 
 
 def as_bytes(plan: Plan) -> np.ndarray:

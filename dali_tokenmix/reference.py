@@ -74,7 +74,14 @@ def taylor_exp(x: float) -> float:
 
 
 def block_mask(
-    seed: int, grid: tuple[int, int], *, total: int, min_area: int, log_aspect: float, official: bool, attempts: int = 10
+    seed: int,
+    grid: tuple[int, int],
+    *,
+    total: int,
+    min_area: int,
+    log_aspect: float,
+    official: bool,
+    attempts: int = 10,
 ) -> np.ndarray:
     """(gh, gw) uint8: rectangles of at least min_area tokens are added until exactly `total` are masked.
 

@@ -68,7 +68,9 @@ def _torch_view(name: str, array: Any) -> View:
     if array.device.type not in ("cpu", "cuda"):
         raise TypeError(f"{name} must be on the CPU or a CUDA device, got {array.device}")
     if array.requires_grad:
-        raise ValueError(f"{name} must not require grad: it is changed in place, outside autograd; pass {name}.detach()")
+        raise ValueError(
+            f"{name} must not require grad: it is changed in place, outside autograd; pass {name}.detach()"
+        )
     size = array.element_size()
     strides = tuple(stride * size for stride in array.stride())
     dtype = str(array.dtype).removeprefix("torch.")

@@ -39,7 +39,9 @@ def compile_cubin(stem: str, architecture: int) -> bytes:
         nvrtc.compileProgram(program, (*OPTIONS, f"--gpu-architecture=sm_{architecture}"))
         return nvrtc.getCUBIN(program)
     except nvrtc.NVRTCError as error:
-        raise RuntimeError(f"{stem}.cu does not compile for sm_{architecture}: {nvrtc.getProgramLog(program)}") from error
+        raise RuntimeError(
+            f"{stem}.cu does not compile for sm_{architecture}: {nvrtc.getProgramLog(program)}"
+        ) from error
     finally:
         nvrtc.destroyProgram(program)
 

@@ -26,7 +26,9 @@ class HostKernels:
         for name, dtype in STRUCTS.items():
             compiled = ctypes.c_int32.in_dll(self._library, f"size_of_{name}").value
             if compiled != dtype.itemsize:
-                raise RuntimeError(f"{path} has {compiled} bytes for {name}, params.py {dtype.itemsize}: build it again")
+                raise RuntimeError(
+                    f"{path} has {compiled} bytes for {name}, params.py {dtype.itemsize}: build it again"
+                )
 
     def launch(self, name: str, struct: str, pointers: tuple[int, ...], params: np.ndarray, threads: int) -> None:
         """Runs kernel `name`, which takes pointers and one struct by value, and returns when it is done."""

@@ -54,7 +54,9 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
     n, *chw = view.shape if layout == "NCHW" else (view.shape[0], view.shape[3], *view.shape[1:3])
     channels, height, width = chw
     if image_size is not None and (height, width) != tuple(image_size):
-        raise ValueError(f"images are {height} x {width} as {layout}, the plan is for {image_size[0]} x {image_size[1]}")
+        raise ValueError(
+            f"images are {height} x {width} as {layout}, the plan is for {image_size[0]} x {image_size[1]}"
+        )
     step = dict(zip(layout, view.strides, strict=True))
     item = view.itemsize
     packed_pixels = (channels == 1 or step["C"] == item) and (width == 1 or step["W"] == channels * item)
@@ -111,7 +113,10 @@ def apply_plan(
         else:
             width, struct = images.widest(1), "Exchange"
             if isinstance(shape, TokenGrid):
-                name, scalars = f"exchange_tokens_{width}", scalars | {"patch": shape.patch_size, "grid_w": shape.grid[1]}
+                name, scalars = (
+                    f"exchange_tokens_{width}",
+                    scalars | {"patch": shape.patch_size, "grid_w": shape.grid[1]},
+                )
             elif isinstance(shape, BoxShape):
                 name, scalars = f"exchange_box_{width}", scalars | {"patch": 0, "grid_w": 0}
             else:

@@ -1,0 +1,96 @@
+"""Class folders on disk: root/<class>/**/<image>, in torchvision's ImageFolder order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".pnm", ".ppm", ".pgm", ".pbm")
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """files: paths relative to root, class by class, sorted. labels: (files,) int32, positions in classes.
+
+    skipped: {relative path: reason} of files that were left out.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    labels: np.ndarray
+    skipped: dict[str, str]
+
+    def paths(self) -> list[str]:
+        """Absolute paths of the files."""
+        return [str(self.root / file) for file in self.files]
+
+    def fingerprint(self) -> str:
+        """Changes with any relative path, their order and their count."""
+        return hashlib.sha256("\n".join(self.files).encode()).hexdigest()[:16]
+
+    def without(self, unreadable: dict[str, str]) -> ImageFolder:
+        """The same folder without some of its files (relative paths with reasons).
+
+        Raises ValueError if a class is left without any.
+        """
+        keep = np.array([file not in unreadable for file in self.files])
+        files = tuple(file for file, kept in zip(self.files, keep, strict=True) if kept)
+        labels = self.labels[keep]
+        for label, name in enumerate(self.classes):
+            if not (labels == label).any():
+                raise ValueError(f"class folder {self.root / name} has no readable image")
+        return ImageFolder(self.root, self.classes, files, labels, self.skipped | unreadable)
+
+
+def scan(root: str | Path, *, skip: bool = False) -> ImageFolder:
+    """Finds the images below root; hidden files and folders are none.
+
+    skip: leave out files that do not end like an image, and list them in `skipped`; otherwise they are an error.
+
+    Raises NotADirectoryError for a root that is none, ValueError for one without class folders, for an empty class
+    folder, for an image outside of class folders and for a file that is not an image; each names the path.
+    """
+    root = Path(root).absolute()
+    if not root.is_dir():
+        raise NotADirectoryError(f"root must be a folder with a folder for each class, got {root}")
+    entries = sorted((e for e in os.scandir(root) if not e.name.startswith(".")), key=lambda e: e.name)
+    for entry in entries:
+        if not entry.is_dir() and is_image(entry.name):
+            raise ValueError(f"images must be in class folders, got {entry.path} directly in root")
+    classes = tuple(entry.name for entry in entries if entry.is_dir())
+    if not classes:
+        raise ValueError(f"root must have a folder for each class, got none in {root}")
+    files: list[str] = []
+    labels: list[int] = []
+    skipped: dict[str, str] = {}
+    for label, name in enumerate(classes):
+        found = sorted(_below(root, name))
+        images = [file for file in found if is_image(file)]
+        others = [file for file in found if not is_image(file)]
+        if others and not skip:
+            raise ValueError(f"{root / others[0]} does not end like an image: remove it, or pass on_error='skip'")
+        if not images:
+            raise ValueError(f"class folder {root / name} has no images (endings {', '.join(IMAGE_ENDINGS)})")
+        skipped |= {file: "does not end like an image" for file in others}
+        files += images
+        labels += [label] * len(images)
+    return ImageFolder(root, classes, tuple(files), np.array(labels, np.int32), skipped)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name ends like an image that DALI decodes."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def _below(root: Path, name: str) -> list[str]:
+    found = []
+    for folder, folders, files in os.walk(root / name, followlinks=True):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        inside = os.path.relpath(folder, root)
+        found += [os.path.join(inside, file) for file in files if not file.startswith(".")]
+    return found

@@ -1,0 +1,82 @@
+"""Which image files cannot be decoded: before a run (on_error="skip"), or after an error that names no file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from nvidia.dali import fn
+from nvidia.dali.pipeline import Pipeline
+
+CHUNK = 64
+
+
+def unreadable(paths: Sequence[str], *, num_threads: int, progress: str | None = None) -> dict[str, str]:
+    """{path: reason} of the files that DALI cannot decode in full. Decodes them all, on the CPU.
+
+    progress: what to call the work on stderr while it lasts; None says nothing.
+    """
+    bad: dict[str, str] = {}
+    decoder = _decoder(num_threads)
+    for start in range(0, len(paths), CHUNK):
+        chunk = []
+        for path in paths[start : start + CHUNK]:
+            try:
+                encoded = np.fromfile(path, np.uint8)
+            except OSError as error:
+                bad[path] = error.strerror or str(error)
+                continue
+            if encoded.size == 0:
+                bad[path] = "file is empty"
+            else:
+                chunk.append((path, encoded))
+        if chunk and _fails(decoder, [encoded for _, encoded in chunk]):
+            decoder = _decoder(num_threads)
+            for path, encoded in chunk:
+                if _fails(decoder, [encoded]):
+                    bad[path] = "no image that DALI decodes: corrupt, truncated or of another format"
+                    decoder = _decoder(num_threads)
+        if progress and sys.stderr.isatty():
+            done = min(start + CHUNK, len(paths))
+            print(f"\r{progress}: {done}/{len(paths)}", end="\n" if done == len(paths) else "", file=sys.stderr)
+    return bad
+
+
+def name_the_file(error: RuntimeError, recent: Iterable[str], every: Sequence[str], num_threads: int) -> str:
+    """One line for a reader's or decoder's error: the file, if one of `recent` or of `every` is to blame, and why."""
+    text = str(error)
+    for path in every:
+        if path in text:
+            return f"cannot read {path}: {_reason(path, num_threads)}"
+    recent = list(dict.fromkeys(recent))
+    for paths, progress in ((recent, None), (every, "looking for the unreadable image")):
+        for path, reason in unreadable(paths, num_threads=num_threads, progress=progress).items():
+            return f"cannot read {path}: {reason}"
+    return text.strip()
+
+
+def _reason(path: str, num_threads: int) -> str:
+    if not os.path.exists(path):
+        return "no such file"
+    return unreadable([path], num_threads=num_threads).get(path, "DALI could not decode it")
+
+
+def _decoder(num_threads: int) -> Pipeline:
+    pipeline = Pipeline(CHUNK, num_threads, None, prefetch_queue_depth=1)
+    with pipeline:
+        images = fn.decoders.image(fn.external_source(name="encoded"))
+        pipeline.set_outputs(images.shape(), fn.reductions.max(images))  # something of the pixels: the whole is decoded
+    pipeline.build()
+    return pipeline
+
+
+def _fails(decoder: Pipeline, encoded: list[np.ndarray]) -> bool:
+    decoder.feed_input("encoded", encoded)
+    try:
+        _: Any = decoder.run()
+    except RuntimeError:
+        return True
+    return False
