@@ -44,6 +44,7 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int = 2**31 - 1) -
     """The value as an int. Raises TypeError unless it is a whole number, ValueError outside the bounds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if not at_least <= value <= at_most:
+    whole = int(value)
+    if not at_least <= whole <= at_most:
         raise ValueError(f"{name} must be in {at_least}..{at_most}, got {value!r}")
-    return int(value)
+    return whole

@@ -39,8 +39,8 @@ def token_mix(
             nothing else in the pipeline, not even an output, reads it or a reshaped view of it.
         layout: "NHWC" or "NCHW". Left out, the axis of 1, 3 or 4 is taken for the channels; where that leaves
             it open, or DALI's own layout says otherwise, an error asks for it.
-        return_plan: also return a dict of CPU nodes, per sample: partner () int32, mask (gh, gw) uint8 (1 = partner shows; see
-            Plan.mask), own and other () float32 label weights, blend () float32 (the partner's weight in a MixUp).
+        return_plan: also return a dict of CPU nodes, per sample: partner () int32, mask (gh, gw) uint8 (1 = partner
+            shows; see Plan.mask), own and other () float32 label weights, blend () float32 (a MixUp partner's weight).
 
     Returns (images, targets) or (images, targets, plan); targets are (C,) float32 a sample on the images' device.
 

@@ -15,8 +15,8 @@ from .runtime.arrays import view
 def soft_targets(plan: Plan, labels: Any, num_classes: int, smoothing: float = 0.1) -> np.ndarray:
     """Dense soft targets, (N, C) float32 on the CPU.
 
-    For a sample of class a whose partner is of class b: (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C, with s the label
-    smoothing. Where a and b are the same class, the two terms add. With own + other = 1 a row sums to 1.
+    For a sample of class a whose partner is of class b: (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C, with s
+    the label smoothing. Where a and b are the same class, the two terms add. With own + other = 1 a row sums to 1.
 
     Args:
         plan: of draw(); its own and other are the weights.
@@ -24,7 +24,8 @@ def soft_targets(plan: Plan, labels: Any, num_classes: int, smoothing: float = 0
         num_classes: C >= 1.
         smoothing: s in [0, 1].
 
-    Raises TypeError for labels that are no whole numbers, ValueError for labels outside [0, num_classes) and other misfits.
+    Raises TypeError for labels that are no whole numbers, ValueError for labels outside [0, num_classes) and for
+    shapes that do not fit.
     """
     num_classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
@@ -32,8 +33,7 @@ def soft_targets(plan: Plan, labels: Any, num_classes: int, smoothing: float = 0
     if len(ids) != len(plan):
         raise ValueError(f"labels must be ({len(plan)},), one for each sample of the plan, got {len(ids)}")
     out = np.empty((len(plan), num_classes), np.float32)
-    rows = plan.rows().view(np.uint8).reshape(len(plan), -1)
-    targets(view("labels", ids), view("plan", rows), view("targets", out), smoothing=smoothing)
+    targets(view("labels", ids), view("plan", plan.packed()), view("targets", out), smoothing=smoothing)
     return out
 
 
@@ -46,7 +46,7 @@ def class_ids(labels: Any, num_classes: int) -> np.ndarray:
         array = array[:, 0]
     if array.ndim != 1:
         raise ValueError(f"labels must be (N,) or (N, 1) class ids, got shape {array.shape}")
-    if array.size and not (0 <= array.min() and array.max() < num_classes):
+    if array.size and not (array.min() >= 0 and array.max() < num_classes):
         wrong = array[(array < 0) | (array >= num_classes)][0]
         raise ValueError(f"labels must be in [0, num_classes={num_classes}), got {wrong}")
     return np.ascontiguousarray(array, np.int32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,48 +12,54 @@ import numpy as np
 import torch
 from nvidia.dali.pipeline import Pipeline
 
-from . import devices
-from .checks import choice, integer, number
-from .dataset import ImageFolder, scan
-from .mixing import draw
-from .pipeline import DTYPES, BatchPlanner, Graph, batches, padded_batches, shard_samples
-from .readable import name_the_file, unreadable
+from . import settings
+from .checks import integer
+from .pipeline import BatchPlanner, batches, padded_batches, shard_samples
+from .readable import name_the_file
+from .settings import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 STATE_VERSION = 1
+# What a state depends on: DALI would restore it into another run without a word.
+IDENTITY = (
+    *("batch_size", "image_size", "mixer", "num_classes", "train", "device"),
+    *("shard_id", "num_shards", "last_batch"),
+)
 
 
 class Loader:
     """An iterable of (images, targets), an epoch a loop.
 
-    images: (N, 3, H, W) or (N, H, W, 3) torch tensor on the device, normalised, mixed. targets: (N, num_classes) float32
-    soft targets. Both share DALI's memory, no copy; they stay valid as long as they are held.
+    images: (N, 3, H, W) or (N, H, W, 3) torch tensor on the device, normalised, mixed. targets: (N, num_classes)
+    float32 soft targets. Both share DALI's memory, no copy; they stay valid as long as they are held.
 
     Args:
-        root: a folder with a folder of images for each class; classes are numbered in sorted order, as torchvision does.
+        root: a folder with a folder of images for each class; classes are numbered in sorted order, as torchvision
+            does.
         batch_size: samples a batch.
         image_size: of the output in pixels, one number or (height, width).
         mixer: TokenMix(...), CutMix(...), MixUp(...), Choice(...); None loads without mixing.
         num_classes: columns of the targets, at least the number of class folders; None: just as many.
         smoothing: label smoothing in [0, 1]; None: 0.1 for training, 0 (exact one-hot rows) for evaluation.
         device: "gpu", "cpu", or None: the GPU if there is one.
-        train: True shuffles, crops at random (area 0.08..1, aspect 3/4..4/3), flips and mixes. False keeps the order, resizes the
-            shorter side to 256/224 of image_size and crops the centre; it takes no mixer.
-        mean, std: of the channels, for values in [0, 1]. None for both, with dtype="uint8": pixels as they are.
+        train: True shuffles, crops at random (area 0.08..1, aspect 3/4..4/3), flips and mixes. False keeps the order,
+            resizes the shorter side to 256/224 of image_size and crops the centre; it takes no mixer.
+        mean, std: of the channels, for values in [0, 1]. With dtype="uint8" pixels come as they are: None for both.
         augment: a function of a DALI node, uint8 HWC -> uint8 HWC of the same size, put between resize and mix.
-        dtype: "float32", "float16" or "uint8". layout: "NCHW" or "NHWC".
-        num_threads: CPU threads of DALI; None: all CPUs of this process. prefetch: batches made ahead.
+        dtype: "float32", "float16" or "uint8".
+        layout: "NCHW" or "NHWC".
+        num_threads: CPU threads of DALI; None: all CPUs of this process.
+        prefetch: batches made ahead.
         shard_id, num_shards: this process's part of the data. Shards are disjoint and draw differently.
         seed: of everything random. Equal seeds give equal batches, whatever num_threads and prefetch are.
-        last_batch: "drop" leaves out what does not fill a batch, so that every shard has the same number of batches; "partial"
-            yields it as a smaller batch (a shard may have one batch more than another); "fill" repeats the shard's last sample, on
-            every shard to the same number of batches.
+        last_batch: "drop" leaves out what does not fill a batch, so that every shard has the same number of batches.
+            "partial" yields it as a smaller batch; a shard may have one batch more than another. "fill" repeats the
+            shard's last sample, on every shard to the same number of batches.
         on_error: "raise" names the unreadable file when it is met. "skip" decodes every file once before the first
             epoch, leaves out the unreadable ones and lists them in `skipped`.
 
     Attributes:
-        classes: names of the class folders. skipped: {relative path: reason}. epoch, batch: where the run is.
+        classes: names of the class folders. files: paths below root, in the order of indices.
+        skipped: {path below root: reason}. epoch, batch: of the batch that comes next.
         indices: (N,) int64 NumPy array, positions in `files` of the batch yielded last.
         mixing: set it to False, and from the next batch on nothing is mixed; True mixes again.
 
@@ -86,52 +91,35 @@ class Loader:
         last_batch: Literal["drop", "partial", "fill"] = "drop",
         on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
-        self.device = devices.resolve(device)
-        self._device_id = torch.cuda.current_device() if self.device == "gpu" else None
-        self._threads = _threads(num_threads)
-        self._depth = integer("prefetch", prefetch, at_least=1, at_most=64)
-        self._seed = integer("seed", seed, at_least=0, at_most=2**63 - 1)
-        num_shards = integer("num_shards", num_shards, at_least=1)
-        for name, value, allowed in (
-            ("last_batch", last_batch, ("drop", "partial", "fill")),
-            ("on_error", on_error, ("raise", "skip")),
-            ("dtype", dtype, DTYPES),
-            ("layout", layout, ("NCHW", "NHWC")),
-        ):
-            choice(name, value, allowed)
-        self._data = _data(root, on_error, self._threads)
-        mean, std = _normalisation(mean, std, dtype)
-        self._graph = Graph(
-            paths=self._data.paths(),
-            labels=self._data.labels,
-            batch_size=integer("batch_size", batch_size, at_least=1),
-            image_size=_image_size(image_size),
+        self._graph, self._data = settings.graph(
+            root,
+            batch_size=batch_size,
+            image_size=image_size,
             mixer=mixer,
-            num_classes=_num_classes(num_classes, self._data),
-            smoothing=(0.1 if train else 0.0) if smoothing is None else smoothing,
-            device=self.device,
-            train=bool(train),
+            num_classes=num_classes,
+            smoothing=smoothing,
+            device=device,
+            train=train,
             mean=mean,
             std=std,
             augment=augment,
             dtype=dtype,
             layout=layout,
-            shard_id=integer("shard_id", shard_id, at_least=0, at_most=num_shards - 1),
+            shard_id=shard_id,
             num_shards=num_shards,
             last_batch=last_batch,
+            on_error=on_error,
         )
-        number("smoothing", self._graph.smoothing, at_least=0, at_most=1)
-        _check_mixer(self._graph)
+        self._threads = settings.threads(num_threads)
+        self._depth = integer("prefetch", prefetch, at_least=1, at_most=64)
+        self._seed = integer("seed", seed, at_least=0, at_most=2**63 - 1)
+        self.device = self._graph.device
+        self._device_id = torch.cuda.current_device() if self.device == "gpu" else None
         self.classes, self.files, self.skipped = self._data.classes, self._data.files, self._data.skipped
         self.num_classes, self.batch_size = self._graph.num_classes, self._graph.batch_size
         self.epoch, self.batch = 0, 0
         self.indices = np.zeros(0, np.int64)
         self._length = batches(len(self.files), self._graph)
-        if self._length == 0:
-            raise ValueError(
-                f"batch_size={batch_size} is more than the {len(self.files) // num_shards} samples of a shard, so that "
-                "last_batch='drop' leaves nothing: use 'partial' or 'fill', or a smaller batch"
-            )
         self._mixing, self._origin, self._loops, self._resumed = True, 0, 0, False
         self._pipeline: Pipeline | None = None
         self._planner: BatchPlanner | None = None
@@ -215,7 +203,7 @@ class Loader:
         self._mixing = value
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run is, in plain numbers and text: torch.save and JSON both take it. Good between any two batches."""
+        """Where the run is, between any two batches, in plain numbers and text: torch.save and JSON take it."""
         checkpoint = None if self._pipeline is None else base64.b64encode(self._pipeline.checkpoint()).decode()
         return {
             "version": STATE_VERSION,
@@ -250,7 +238,6 @@ class Loader:
         self._pipeline = self._planner = None
 
     def _identity(self) -> dict[str, Any]:
-        """What a state depends on: DALI would restore it into another run without a word."""
         names = (
             "batch_size",
             "image_size",
@@ -275,61 +262,3 @@ def _seeds(seed: int, origin: int, shard: int) -> tuple[int, ...]:
     common = np.random.SeedSequence([seed, origin]).generate_state(1)
     own = np.random.SeedSequence([seed, origin, shard, 1]).generate_state(4)
     return tuple(int(word) >> 1 for word in (*common, *own))
-
-
-def _data(root: str | Path, on_error: str, threads: int) -> ImageFolder:
-    data = scan(root, skip=on_error == "skip")
-    if on_error == "raise":
-        return data
-    relative = dict(zip(data.paths(), data.files, strict=True))
-    bad = unreadable(list(relative), num_threads=threads, progress="checking images")
-    return data.without({relative[path]: reason for path, reason in bad.items()})
-
-
-def _threads(num_threads: int | None) -> int:
-    if num_threads is None:
-        return len(os.sched_getaffinity(0))
-    return integer("num_threads", num_threads, at_least=1, at_most=1024)
-
-
-def _image_size(image_size: Any) -> tuple[int, int]:
-    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-    if len(sides) != 2:
-        raise ValueError(f"image_size must be one number or (height, width), got {image_size!r}")
-    height, width = (integer("image_size", side, at_least=1, at_most=2**15) for side in sides)
-    return height, width
-
-
-def _num_classes(num_classes: int | None, data: ImageFolder) -> int:
-    if num_classes is None:
-        return len(data.classes)
-    if integer("num_classes", num_classes, at_least=1) < len(data.classes):
-        raise ValueError(
-            f"num_classes must be at least the {len(data.classes)} class folders of root, got {num_classes}"
-        )
-    return num_classes
-
-
-def _normalisation(mean: Any, std: Any, dtype: str) -> tuple[Any, Any]:
-    if dtype == "uint8":
-        if (mean, std) not in ((None, None), (IMAGENET_MEAN, IMAGENET_STD)):
-            raise ValueError(
-                f"dtype='uint8' yields pixels as they are: mean and std must be None, got {mean} and {std}"
-            )
-        return None, None
-    for name, values in (("mean", mean), ("std", std)):
-        if not isinstance(values, tuple | list) or len(values) != 3:
-            raise ValueError(f"{name} must be 3 numbers, one a channel, got {values!r}")
-        for value in values:
-            number(name, value, **({"above": 0} if name == "std" else {}))
-    return tuple(mean), tuple(std)
-
-
-def _check_mixer(graph: Graph) -> None:
-    if graph.mixer is None:
-        return
-    if not hasattr(graph.mixer, "draw"):
-        raise TypeError(f"mixer must be a mixer such as TokenMix() or None, got {graph.mixer!r}")
-    if not graph.train:
-        raise ValueError(f"mixer must be None with train=False, got {graph.mixer!r}: evaluation does not mix")
-    draw(graph.mixer, graph.batch_size, graph.image_size)  # one that cannot fit the image says so now

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .checks import integer
-from .plan import HEAD, Batch, Plan
+from .plan import Batch, Plan, region_offsets
 from .runtime import apply_plan
 from .runtime.arrays import view
 from .runtime.mix import Layout, images_of
@@ -46,8 +46,8 @@ def apply(plan: Plan, images: Any, *, layout: Layout | None = None, threads: int
 
     Args:
         plan: of draw(), for as many samples of the same height and width.
-        images: uint8, float16 or float32, (N, H, W, C) or (N, C, H, W); a NumPy, torch or CuPy array, or one with DLPack on
-            the CPU. Pixels of a row lie side by side; rows, planes and samples may have gaps.
+        images: uint8, float16 or float32, (N, H, W, C) or (N, C, H, W); a NumPy, torch or CuPy array, or one with
+            DLPack on the CPU. Pixels of a row lie side by side; rows, planes and samples may have gaps.
         layout: "NHWC" or "NCHW"; only needed where the shape leaves it open.
         threads: CPU threads, all if left out. On a GPU the work is put on CuPy's current stream (for torch
             tensors on torch's current stream), and this returns at once.
@@ -57,10 +57,8 @@ def apply(plan: Plan, images: Any, *, layout: Layout | None = None, threads: int
     seen = images_of(view("images", images), plan.image_size, layout)
     if seen.samples != len(plan):
         raise ValueError(f"plan is for {len(plan)} samples, images are {seen.samples}")
-    rows = plan.rows()
-    offsets = tuple(rows.dtype.fields[name][1] for name in rows.dtype.names[len(HEAD) :])
-    packed = rows.view(np.uint8).reshape(len(plan), -1)
     shapes = tuple(region.shape for region in plan.regions)
+    packed, offsets = plan.packed(), region_offsets(shapes)
     if seen.view.device == "gpu":
         from .runtime.cuda import on_stream_of, to_device
 

@@ -10,7 +10,7 @@ from nvidia.dali.data_node import DataNode
 
 from . import op
 from .mixing import draw
-from .plan import HEAD, Plan, read_rows, row_dtype, untouched
+from .plan import read_rows, region_offsets, row_dtype, untouched
 from .regions import Size
 from .runtime import apply_plan, targets
 from .runtime.arrays import View
@@ -21,24 +21,19 @@ SEED_WORDS = 4  # of 16 bits, which DALI's uniform generator draws without gaps
 
 def random_seeds(seed: int | None) -> DataNode:
     """(SEED_WORDS,) int32 for each sample; the first sample's make the batch's seed. None: from the pipeline's seed."""
-    known = {} if seed is None else {"seed": seed}
+    known: dict[str, Any] = {} if seed is None else {"seed": seed}
     return fn.random.uniform(range=[0, 65536], shape=[SEED_WORDS], dtype=types.INT32, **known)
 
 
 def packed_plan(mixer: Any, seeds: np.ndarray, image_size: Size, valid: int | None = None) -> np.ndarray:
     """The rows of the plan a mixer draws, (N, bytes) uint8."""
     seed = sum(int(word) % 2**16 << 16 * k for k, word in enumerate(seeds[0]))
-    return as_bytes(draw(mixer, len(seeds), image_size, seed, valid=valid))
+    return draw(mixer, len(seeds), image_size, seed, valid=valid).packed()
 
 
 def untouched_plan(mixer: Any, samples: int, image_size: Size) -> np.ndarray:
     """The rows of a plan that changes nothing, (N, bytes) uint8."""
-    return as_bytes(untouched(samples, image_size, () if mixer is None else mixer.shapes(image_size)))
-
-
-def as_bytes(plan: Plan) -> np.ndarray:
-    """Plan rows as (N, bytes) uint8."""
-    return plan.rows().view(np.uint8).reshape(len(plan), -1)
+    return untouched(samples, image_size, () if mixer is None else mixer.shapes(image_size)).packed()
 
 
 def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> DataNode:
@@ -47,9 +42,7 @@ def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> 
     def mix_batch(batch: View, plan: View) -> None:
         seen = images_of(batch, layout=layout)
         shapes = mixer.shapes((seen.height, seen.width))
-        dtype = row_dtype(shapes)
-        offsets = tuple(dtype.fields[name][1] for name in dtype.names[len(HEAD) :])
-        apply_plan(seen, plan, shapes, offsets)
+        apply_plan(seen, plan, shapes, region_offsets(shapes))
 
     return op.in_place(mix_batch, images, on_device_of(images, rows))
 

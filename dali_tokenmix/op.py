@@ -1,8 +1,9 @@
 """The DALI operators: the only file that knows DALI's whole-batch Python operator, which is private API.
 
-DALI's C++ operator `_JaxFunction` hands a callback one DLPack object an input, the whole uniform batch, without a copy, and
-shares the capsules the callback returns. Where a DALI upgrade takes it away, or DALI_TOKENMIX_FALLBACK=1 is set,
-the documented `fn.python_function` serves: same results, with a copy in and out. tests/test_op.py is the canary.
+DALI's C++ operator `_JaxFunction` hands a callback one DLPack object an input, the whole uniform batch, without a
+copy, and shares the capsules the callback returns. Where a DALI upgrade takes it away, or DALI_TOKENMIX_FALLBACK=1
+is set, the documented `fn.python_function` serves: same results, with a copy in and out. tests/test_op.py is
+the canary.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def new_output(function: Callable[..., None], row: tuple[int, ...], *inputs: Dat
 def _operator() -> type | None:
     """DALI's class for `_JaxFunction`, with the callback kept alive by the operator; None if DALI has it no more."""
     try:
-        base = ops.python_op_factory("_JaxFunction", "_JaxFunction", "_JaxFunction", generated=False)
+        factory: Any = ops.python_op_factory  # type: ignore[attr-defined]
+        base = factory("_JaxFunction", "_JaxFunction", "_JaxFunction", generated=False)
     except Exception:  # whatever a DALI without it raises, the fallback serves
         return None
 
@@ -120,7 +122,9 @@ def _per_sample(function: Callable[..., Any], inputs: Sequence[DataNode], device
         lists = tuple([array[k, ...] for k in range(len(array))] for array in arrays)  # [k, ...]: arrays, not scalars
         return lists if outputs > 1 else lists[0]
 
-    nodes = fn.python_function(*inputs, function=callback, num_outputs=outputs, device=device, batch_processing=True)
+    nodes: Any = fn.python_function(
+        *inputs, function=callback, num_outputs=outputs, device=device, batch_processing=True
+    )
     return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
 
 

@@ -67,9 +67,9 @@ class Graph:
         images = self._train_images(jpegs) if self.train else self._eval_images(jpegs)
         if self.augment is not None:
             images = self.augment(images)
-        inputs = (nodes.random_seeds(self.seeds[3]), index)
+        inputs: tuple[DataNode, ...] = (nodes.random_seeds(self.seeds[3]), index)
         if self.augment is not None:
-            inputs = (*inputs, images.shape(dtype=types.INT64))
+            inputs += (images.shape(dtype=types.INT64),)
         rows, ids = op.host(planner, *inputs, outputs=2)
         if self.mixer is not None:
             images = nodes.mix(images, rows, self.mixer, "NHWC")
@@ -82,7 +82,7 @@ class Graph:
             if self.train
             else {"stick_to_shard": True}
         )
-        return fn.readers.file(
+        jpegs, index = fn.readers.file(
             files=self.paths,
             labels=list(range(len(self.paths))),  # the sample's index: whatever belongs to a sample is looked up by it
             shard_id=self.shard_id,
@@ -91,6 +91,7 @@ class Graph:
             name="Reader",
             **order,
         )
+        return jpegs, index
 
     def _train_images(self, jpegs: DataNode) -> DataNode:
         """Random crop, decoded alone, and resized; mirrored by handing the resize its columns from right to left."""
@@ -110,7 +111,7 @@ class Graph:
         )
 
     def _eval_images(self, jpegs: DataNode) -> DataNode:
-        """torchvision's Resize (shorter side) and CenterCrop, whole-number rounding included, in one resize of the part."""
+        """torchvision's Resize (shorter side) and CenterCrop, with their rounding, in one resize of what stays."""
         shape = fn.peek_image_shape(jpegs)
         images = fn.decoders.image(jpegs, device=self._decode_on)
         full = (shape[0], shape[1])
@@ -144,7 +145,7 @@ class Graph:
 
 
 class BatchPlanner:
-    """Seeds and sample indices of a batch -> plan rows and class ids. Holds no state that a batch depends on but `mixing`.
+    """Seeds and sample indices of a batch -> plan rows and class ids. Its only state that counts is `mixing`.
 
     recent: the indices of the last batches, for the message should one of their files be unreadable.
     """
@@ -168,7 +169,7 @@ class BatchPlanner:
 
 
 def without_padding(index: np.ndarray) -> int:
-    """How many samples of a batch are not padding. The reader pads with its last sample, and has every other one once."""
+    """How many samples of a batch are no padding: the reader pads with its last sample, and has all others once."""
     differs = np.flatnonzero(index != index[-1])
     return int(differs[-1]) + 2 if len(differs) else 1
 

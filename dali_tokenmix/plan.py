@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .regions import Region, RegionShape, SampleMask
+from .regions import Blend, Region, RegionShape
 
 
 class Batch(NamedTuple):
@@ -42,8 +42,8 @@ class Plan:
     partner: np.ndarray
     regions: tuple[Region, ...]
     image_size: tuple[int, int]
-    own: np.ndarray | None = None
-    other: np.ndarray | None = None
+    own: np.ndarray = None  # type: ignore[assignment]  # an array from __post_init__ on
+    other: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         partner = np.ascontiguousarray(self.partner, np.int32)
@@ -90,17 +90,24 @@ class Plan:
 
     def blend(self) -> np.ndarray:
         """(N,) float32: the partner's weight where a sample is blended (MixUp), 0 elsewhere."""
-        weights = [r.weight for r in self.regions if hasattr(r, "weight")]
-        return np.sum([np.zeros(len(self), np.float32), *weights], axis=0, dtype=np.float32)
+        total = np.zeros(len(self), np.float32)
+        for region in self.regions:
+            if isinstance(region, Blend):
+                total += region.weight
+        return total
 
     def rows(self) -> np.ndarray:
         """(N,) structured array, one packed row a sample: what the kernels read and all that travels to a GPU."""
         rows = np.zeros(len(self), row_dtype(tuple(r.shape for r in self.regions)))
         for name in ("partner", "own", "other"):
             rows[name] = getattr(self, name)
-        for name, region in zip(rows.dtype.names[len(HEAD) :], self.regions, strict=True):
-            rows[name] = region.pack()
+        for k, region in enumerate(self.regions):
+            rows[f"region{k}"] = region.pack()
         return rows
+
+    def packed(self) -> np.ndarray:
+        """rows() as (N, bytes) uint8."""
+        return self.rows().view(np.uint8).reshape(len(self), -1)
 
     def with_weights(self, own: np.ndarray, other: np.ndarray) -> Plan:
         """The same plan with label weights from elsewhere (a teacher), each (N,) float32."""
@@ -110,6 +117,12 @@ class Plan:
 def row_dtype(shapes: tuple[RegionShape, ...]) -> np.dtype:
     """The layout of Plan.rows() for regions of these shapes: known before anything is drawn."""
     return np.dtype(HEAD + [(f"region{k}", *shape.field()) for k, shape in enumerate(shapes)])
+
+
+def region_offsets(shapes: tuple[RegionShape, ...]) -> tuple[int, ...]:
+    """Where in a row each region's data begins, in bytes."""
+    fields: Any = row_dtype(shapes).fields
+    return tuple(fields[f"region{k}"][1] for k in range(len(shapes)))
 
 
 def read_rows(rows: np.ndarray, shapes: tuple[RegionShape, ...], image_size: tuple[int, int]) -> Plan:
@@ -128,6 +141,3 @@ def _weights(name: str, values: np.ndarray, samples: int) -> np.ndarray:
     if weights.shape != (samples,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(f"{name} must be ({samples},) finite weights >= 0, got {values!r}")
     return weights
-
-
-__all__ = ["Batch", "Plan", "SampleMask", "read_rows", "row_dtype", "untouched"]

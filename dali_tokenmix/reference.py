@@ -18,7 +18,7 @@ def mixed(plan: Plan, images: np.ndarray) -> np.ndarray:
 
 
 def blended(own: np.ndarray, other: np.ndarray, weight: np.float32) -> np.ndarray:
-    """(1 - weight) * own + weight * other in float32; whole numbers and float16 by rounding to nearest, ties to even."""
+    """(1 - weight) * own + weight * other in float32; uint8 and float16 by rounding to nearest, ties to even."""
     weight = np.float32(weight)
     total = (np.float32(1) - weight) * own.astype(np.float32) + weight * other.astype(np.float32)
     return (np.rint(total) if own.dtype.kind == "u" else total).astype(own.dtype)
@@ -85,8 +85,8 @@ def block_mask(
 ) -> np.ndarray:
     """(gh, gw) uint8: rectangles of at least min_area tokens are added until exactly `total` are masked.
 
-    A rectangle that would overshoot, or not fit the grid, is refused; after `attempts` refusals in a row the least area is
-    halved (official: the mask stays short).
+    A rectangle that would overshoot, or not fit the grid, is refused; after `attempts` refusals in a row the least
+    area is halved (official: the mask stays short).
     """
     height, width = grid
     words, mask = Words(seed), np.zeros(grid, np.uint8)

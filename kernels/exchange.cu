@@ -137,7 +137,8 @@ DEVICE void exchange(uint8_t* images, const uint8_t* plan, const Exchange& p) {
       int64_t ahead = ROWS_AHEAD * p.image.row_stride;
       Runs runs(p, plan, row);
       while (runs.next()) {
-        int64_t from = (int64_t)runs.x0 * p.image.pixel_bytes, bytes = (int64_t)(runs.x1 - runs.x0) * p.image.pixel_bytes;
+        int64_t from = (int64_t)runs.x0 * p.image.pixel_bytes,
+                bytes = (int64_t)(runs.x1 - runs.x0) * p.image.pixel_bytes;
         if (runs.code == SWAP) {
           exchange_span<V>(row.a + from, row.b + from, bytes, SWAP, ahead);
         } else if (runs.code != KEEP) {
@@ -148,13 +149,11 @@ DEVICE void exchange(uint8_t* images, const uint8_t* plan, const Exchange& p) {
   }
 }
 
-#define EXCHANGE(V)                                                                        \
-  KERNEL exchange_tokens_##V(uint8_t* images, const uint8_t* plan, Exchange p) {           \
-    exchange<V, TokenRuns>(images, plan, p);                                               \
-  }                                                                                        \
-  KERNEL exchange_box_##V(uint8_t* images, const uint8_t* plan, Exchange p) {              \
-    exchange<V, BoxRuns>(images, plan, p);                                                 \
-  }
+#define EXCHANGE(V)                                                              \
+  KERNEL exchange_tokens_##V(uint8_t* images, const uint8_t* plan, Exchange p) { \
+    exchange<V, TokenRuns>(images, plan, p);                                     \
+  }                                                                              \
+  KERNEL exchange_box_##V(uint8_t* images, const uint8_t* plan, Exchange p) { exchange<V, BoxRuns>(images, plan, p); }
 EXCHANGE(1)
 EXCHANGE(2)
 EXCHANGE(4)

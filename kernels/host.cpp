@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU library: every kernel by the host compiler, and what the launcher asks of the library itself.
-#include "block_mask.cu"
 #include "blend.cu"
+#include "block_mask.cu"
 #include "exchange.cu"
 #include "targets.cu"
 #ifdef _OPENMP

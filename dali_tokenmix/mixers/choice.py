@@ -56,7 +56,7 @@ class Choice:
         return "flip" if all(mixer.partner == "flip" for mixer in self.mixers) else "random"
 
     def shapes(self, image_size: Size) -> tuple[RegionShape, ...]:
-        """The layout of the plans drawn for images of (height, width) pixels: that of each mixer, one after the other."""
+        """The layout of the plans drawn for images of (height, width) pixels: each mixer's, one after the other."""
         return tuple(shape for mixer in self.mixers for shape in mixer.shapes(image_size))
 
     def draw(self, rng: np.random.Generator, batch: Batch) -> Plan:

@@ -51,15 +51,17 @@ class CutMix(Pairing):
             share = 1.0 - rng.beta(self.alpha, self.alpha, pairs.groups)
             boxes = clipped_boxes(rng, batch.image_size, share)
         else:
-            boxes = self._inner_boxes(rng, batch.image_size, pairs.groups)
+            boxes = inner_boxes(rng, batch.image_size, self.minmax, pairs.groups)
         return Plan(pairs.partner, (Box(boxes[pairs.group]).only(pairs.mixed),), batch.image_size)
 
-    def _inner_boxes(self, rng: np.random.Generator, size: Size, count: int) -> np.ndarray:
-        least, most = self.minmax
-        edges = []
-        for side in size:
-            length = rng.integers(int(side * least), int(side * most) + 1, count)
-            start = rng.integers(0, side - length + 1)
-            edges.append((start, start + length))
-        (y0, y1), (x0, x1) = edges
-        return np.stack([y0, x0, y1, x1], axis=1).astype(np.int32)
+
+def inner_boxes(rng: np.random.Generator, size: Size, minmax: tuple[float, float], count: int) -> np.ndarray:
+    """Boxes wholly inside, each side uniform between two shares of the image's: (N, 4) int32 y0, x0, y1, x1."""
+    least, most = minmax
+    edges = []
+    for side in size:
+        length = rng.integers(int(side * least), int(side * most) + 1, count)
+        start = rng.integers(0, side - length + 1)
+        edges.append((start, start + length))
+    (y0, y1), (x0, x1) = edges
+    return np.stack([y0, x0, y1, x1], axis=1).astype(np.int32)

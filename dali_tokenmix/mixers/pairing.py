@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..plan import Batch
 from ..checks import choice, number
+from ..plan import Batch
 
 Mode = Literal["pair", "batch", "elem"]
 Partner = Literal["flip", "random"]

@@ -33,9 +33,9 @@ class TokenMix(Pairing):
         mode: "pair" draws a mask for each pair, "batch" one for all, "elem" one for each sample.
         partner: "flip" pairs sample i with N-1-i, "random" pairs at random. The odd one out stays as it is.
         prob: probability that a pair (a batch, a sample: see mode) is mixed at all.
-        compat: "official" draws block masks by the released code's rules: int(ratio * tokens) + min_tokens of them, minimum
-            area 1, at most 10 attempts a rectangle, rectangles narrower and lower than the grid. The paper's own
-            14 x 14 grid then loses 112 tokens of 196 in about 98.6 % of draws.
+        compat: "official" draws block masks by the released code's rules: int(ratio * tokens) + min_tokens of them,
+            minimum area 1, at most 10 attempts a rectangle, rectangles narrower and lower than the grid. The paper's
+            own 14 x 14 grid then loses 112 tokens of 196 in about 98.6 % of draws.
 
     Raises ValueError for a value out of range, and when drawing for a grid that the mask cannot fit.
     """
@@ -76,7 +76,8 @@ class TokenMix(Pairing):
             rule = f"int(ratio * tokens){' + min_tokens' if self.compat else ''}"
             raise ValueError(
                 f"{rule} must leave tokens on both sides, got {total} of the {grid.grid[0]} x {grid.grid[1]} grid "
-                f"(patch_size={self.patch_size}, ratio={self.ratio}, min_tokens={self.min_tokens}, compat={self.compat!r})"
+                f"(patch_size={self.patch_size}, ratio={self.ratio}, min_tokens={self.min_tokens}, "
+                f"compat={self.compat!r})"
             )
         return total
 

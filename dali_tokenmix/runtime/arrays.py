@@ -35,7 +35,7 @@ class View:
 
 
 def view(name: str, array: Any) -> View:
-    """The view of a NumPy, CuPy or torch array, or any with DLPack on the CPU. Raises TypeError naming `name` otherwise."""
+    """The view of a NumPy, CuPy or torch array, or any with DLPack on the CPU. Raises TypeError naming `name`."""
     if isinstance(array, np.ndarray):
         return _numpy_view(array)
     if hasattr(array, "data_ptr") and hasattr(array, "element_size"):

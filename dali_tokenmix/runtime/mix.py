@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -78,18 +78,14 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
 def find_layout(shape: tuple[int, ...], image_size: Size | None) -> Layout:
     """NHWC or NCHW. Raises ValueError where the shape leaves it open."""
     if image_size is not None:
-        fits: list[Layout] = [
-            layout
-            for layout, size in (("NHWC", shape[1:3]), ("NCHW", shape[2:4]))
-            if tuple(size) == tuple(image_size)  # type: ignore[misc]
-        ]
+        fits = [name for name, size in (("NHWC", shape[1:3]), ("NCHW", shape[2:4])) if tuple(size) == tuple(image_size)]
         if not fits:
             raise ValueError(f"images of shape {shape} are not {image_size[0]} x {image_size[1]}, as the plan is")
     else:
-        fits = [layout for layout, axis in (("NHWC", 3), ("NCHW", 1)) if shape[axis] in (1, 3, 4)]  # type: ignore[misc]
+        fits = [name for name, axis in (("NHWC", 3), ("NCHW", 1)) if shape[axis] in (1, 3, 4)]
     if len(fits) != 1:
         raise ValueError(f"images of shape {shape} may be NHWC or NCHW: say layout='NHWC' or layout='NCHW'")
-    return fits[0]
+    return cast(Layout, fits[0])
 
 
 def apply_plan(
@@ -104,22 +100,32 @@ def apply_plan(
     if rows.device != images.view.device:
         raise ValueError(f"plan is on the {rows.device}, images are on the {images.view.device}")
     for shape, offset in zip(shapes, offsets, strict=True):
-        scalars = {"image": images.struct, "rows": (rows.strides[0], offset)}
-        if isinstance(shape, BlendShape):
-            item = images.view.itemsize
-            # a CPU compiler vectorises single elements better than 16 bytes at a time
-            width = 16 if images.widest(item) == 16 and images.view.device == "gpu" else item
-            name, struct = f"blend_{images.view.dtype}_{width}", "Blend"
-        else:
-            width, struct = images.widest(1), "Exchange"
-            if isinstance(shape, TokenGrid):
-                name, scalars = (
-                    f"exchange_tokens_{width}",
-                    scalars | {"patch": shape.patch_size, "grid_w": shape.grid[1]},
-                )
-            elif isinstance(shape, BoxShape):
-                name, scalars = f"exchange_box_{width}", scalars | {"patch": 0, "grid_w": 0}
-            else:
-                raise TypeError(f"no kernel mixes a {type(shape).__name__}")
+        name, struct, width, geometry = _kernel(shape, images)
         work = Work(images.samples * images.planes * images.height, images.width * images.pixel_bytes // width)
-        launch(images.view.device, name, struct, (images.view.address, rows.address), work, threads=threads, **scalars)
+        launch(
+            images.view.device,
+            name,
+            struct,
+            (images.view.address, rows.address),
+            work,
+            threads=threads,
+            image=images.struct,
+            rows=(rows.strides[0], offset),
+            **geometry,
+        )
+
+
+def _kernel(shape: RegionShape, images: Images) -> tuple[str, str, int, dict[str, int]]:
+    """(name, struct, bytes an access, scalars of its own) of the kernel that mixes such a region."""
+    if isinstance(shape, BlendShape):
+        item = images.view.itemsize
+        # a CPU compiler vectorises single elements better than 16 bytes at a time
+        width = 16 if images.view.device == "gpu" and images.widest(item) == 16 else item
+        return f"blend_{images.view.dtype}_{width}", "Blend", width, {}
+    width = images.widest(1)
+    if isinstance(shape, TokenGrid):
+        scalars = {"patch": shape.patch_size, "grid_w": shape.grid[1]}
+        return f"exchange_tokens_{width}", "Exchange", width, scalars
+    if isinstance(shape, BoxShape):
+        return f"exchange_box_{width}", "Exchange", width, {"patch": 0, "grid_w": 0}
+    raise TypeError(f"no kernel mixes a {type(shape).__name__}")

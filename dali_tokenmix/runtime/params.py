@@ -46,7 +46,7 @@ STRUCTS = {
 def pack(struct: str, **values: Any) -> np.ndarray:
     """A 0-d structured array with the values of one struct. Raises KeyError unless all fields are given."""
     dtype = STRUCTS[struct]
-    if set(values) != set(dtype.names):
+    if set(values) != set(dtype.names or ()):
         raise KeyError(f"{struct} has fields {dtype.names}, got {tuple(values)}")
     packed = np.zeros((), dtype)
     for name, value in values.items():

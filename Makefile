@@ -1,0 +1,44 @@
+# make demo, make test, make bench: each does all its set-up in .venv the first time.
+PYTHON ?= python3
+BIN := .venv/bin
+KERNELS := $(wildcard kernels/*)
+SANITIZED := build/sanitized
+SANITIZED_TESTS := tests/test_kernels.py tests/test_block_mask.py tests/test_apply.py tests/test_labels.py
+
+.PHONY: demo test bench lint sanitize clean
+demo: .venv/built
+	$(BIN)/dali-tokenmix demo
+
+test: lint sanitize
+	$(BIN)/python -m pytest
+
+bench: .venv/built
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/throughput.py
+
+lint: .venv/built
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror kernels/*
+	$(BIN)/mypy
+
+# The kernel tests once more, on a host library with AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: $(SANITIZED)/built
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	DALI_TOKENMIX_HOST_LIBRARY="$$(ls $(SANITIZED)/dali_tokenmix/_host*.so)" $(BIN)/python -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS)
+
+.venv/packages: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt "setuptools>=77" -e ".[cuda12,dev,bench]"
+	touch $@
+
+.venv/built: .venv/packages setup.py $(KERNELS)
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(SANITIZED)/built: .venv/built
+	DALI_TOKENMIX_SANITIZE=address,undefined $(BIN)/python setup.py -q build_ext --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	touch $@
+
+clean:
+	rm -rf .venv build dali_tokenmix/_host*.so *.egg-info

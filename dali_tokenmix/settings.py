@@ -1,0 +1,110 @@
+"""The arguments of a Loader, checked, as the graph they describe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from . import devices
+from .checks import choice, integer, number
+from .dataset import ImageFolder, scan
+from .mixing import draw
+from .pipeline import DTYPES, Graph, batches
+from .readable import unreadable
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CHOICES = {
+    "last_batch": ("drop", "partial", "fill"),
+    "on_error": ("raise", "skip"),
+    "dtype": tuple(DTYPES),
+    "layout": ("NCHW", "NHWC"),
+    "train": (True, False),
+}
+
+
+def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, ImageFolder]:
+    """The graph and its data. Arguments as in Loader; raises ValueError or TypeError that names one."""
+    for name, allowed in CHOICES.items():
+        choice(name, on_error if name == "on_error" else given[name], allowed)
+    num_shards = integer("num_shards", given["num_shards"], at_least=1)
+    if given["smoothing"] is None:
+        given["smoothing"] = 0.1 if given["train"] else 0.0
+    number("smoothing", given["smoothing"], at_least=0, at_most=1)
+    if given["augment"] is not None and not callable(given["augment"]):
+        raise TypeError(f"augment must be a function of a DALI node, got {given['augment']!r}")
+    given["device"] = devices.resolve(given["device"])
+    given["mean"], given["std"] = _normalisation(given["mean"], given["std"], given["dtype"])
+    given["batch_size"] = integer("batch_size", given["batch_size"], at_least=1)
+    given["shard_id"] = integer("shard_id", given["shard_id"], at_least=0, at_most=num_shards - 1)
+    given["image_size"] = _image_size(given["image_size"])
+    _check_mixer(given["mixer"], given["train"], given["batch_size"], given["image_size"])
+    data = _data(root, on_error)
+    given["num_classes"] = _num_classes(given["num_classes"], data)
+    described = Graph(paths=data.paths(), labels=data.labels, **given)
+    if batches(len(data.files), described) == 0:
+        raise ValueError(
+            f"batch_size must be at most a shard's {len(data.files) // num_shards} samples with last_batch='drop', "
+            f"which leaves nothing else, got {given['batch_size']}: use 'partial' or 'fill', or a smaller batch"
+        )
+    return described, data
+
+
+def threads(num_threads: int | None) -> int:
+    """CPU threads to use; None: all CPUs of this process."""
+    if num_threads is None:
+        return len(os.sched_getaffinity(0))
+    return integer("num_threads", num_threads, at_least=1, at_most=1024)
+
+
+def _data(root: str | Path, on_error: str) -> ImageFolder:
+    data = scan(root, skip=on_error == "skip")
+    if on_error == "raise":
+        return data
+    relative = dict(zip(data.paths(), data.files, strict=True))
+    bad = unreadable(list(relative), num_threads=threads(None), progress="checking images")
+    return data.without({relative[path]: reason for path, reason in bad.items()})
+
+
+def _image_size(image_size: Any) -> tuple[int, int]:
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    if len(sides) != 2:
+        raise ValueError(f"image_size must be one number or (height, width), got {image_size!r}")
+    height, width = (integer("image_size", side, at_least=1, at_most=2**15) for side in sides)
+    return height, width
+
+
+def _num_classes(num_classes: int | None, data: ImageFolder) -> int:
+    if num_classes is None:
+        return len(data.classes)
+    if integer("num_classes", num_classes, at_least=1) < len(data.classes):
+        raise ValueError(
+            f"num_classes must be at least the {len(data.classes)} class folders of root, got {num_classes}"
+        )
+    return num_classes
+
+
+def _normalisation(mean: Any, std: Any, dtype: str) -> tuple[Any, Any]:
+    if dtype == "uint8":
+        if (mean, std) not in ((None, None), (IMAGENET_MEAN, IMAGENET_STD)):
+            raise ValueError(
+                f"dtype='uint8' yields pixels as they are: mean and std must be None, got {mean} and {std}"
+            )
+        return None, None
+    for name, values in (("mean", mean), ("std", std)):
+        if not isinstance(values, tuple | list) or len(values) != 3:
+            raise ValueError(f"{name} must be 3 numbers, one a channel, got {values!r}")
+        for value in values:
+            number(name, value, **({"above": 0} if name == "std" else {}))
+    return tuple(mean), tuple(std)
+
+
+def _check_mixer(mixer: Any, train: bool, batch_size: int, image_size: tuple[int, int]) -> None:
+    if mixer is None:
+        return
+    if not hasattr(mixer, "draw"):
+        raise TypeError(f"mixer must be a mixer such as TokenMix() or None, got {mixer!r}")
+    if not train:
+        raise ValueError(f"mixer must be None with train=False, got {mixer!r}: evaluation does not mix")
+    draw(mixer, batch_size, image_size)  # one that cannot fit the image says so now
