@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ Device = Literal["cpu", "gpu"]
 
 @dataclass(frozen=True)
 class View:
-    """Borrowed memory: address, shape, strides in bytes, dtype by name, and where it lies."""
+    """Memory of `owner`, which it keeps alive: address, shape, strides in bytes, dtype by name, and where it lies."""
 
     address: int
     shape: tuple[int, ...]
@@ -22,6 +22,7 @@ class View:
     itemsize: int
     device: Device
     writable: bool
+    owner: Any = field(repr=False, compare=False)
 
     @property
     def contiguous(self) -> bool:
@@ -44,7 +45,7 @@ def view(name: str, array: Any) -> View:
         dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
         strides = interface.get("strides") or contiguous_strides(shape, dtype.itemsize)
         address, read_only = interface["data"]
-        return View(address, shape, tuple(strides), dtype.name, dtype.itemsize, "gpu", not read_only)
+        return View(address, shape, tuple(strides), dtype.name, dtype.itemsize, "gpu", not read_only, array)
     if hasattr(array, "__dlpack__"):
         try:
             return _numpy_view(np.from_dlpack(array))
@@ -61,7 +62,9 @@ def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]
 def _numpy_view(array: np.ndarray) -> View:
     native = array.dtype.isnative
     name = array.dtype.name if native else f"byte-swapped {array.dtype.name}"
-    return View(array.ctypes.data, array.shape, array.strides, name, array.itemsize, "cpu", array.flags.writeable)
+    return View(
+        array.ctypes.data, array.shape, array.strides, name, array.itemsize, "cpu", array.flags.writeable, array
+    )
 
 
 def _torch_view(name: str, array: Any) -> View:
@@ -75,4 +78,4 @@ def _torch_view(name: str, array: Any) -> View:
     strides = tuple(stride * size for stride in array.stride())
     dtype = str(array.dtype).removeprefix("torch.")
     device: Device = "gpu" if array.device.type == "cuda" else "cpu"
-    return View(array.data_ptr(), tuple(array.shape), strides, dtype, size, device, True)
+    return View(array.data_ptr(), tuple(array.shape), strides, dtype, size, device, True, array)

@@ -33,7 +33,7 @@ _pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes
 
 
 def view_of_capsule(capsule: Any) -> View:
-    """What an unconsumed capsule named "dltensor" holds. The view is good as long as the capsule lives."""
+    """What an unconsumed capsule named "dltensor" holds."""
     tensor = _Tensor.from_address(_pointer(capsule, b"dltensor"))
     shape = tuple(tensor.shape[: tensor.ndim])
     itemsize = tensor.bits * tensor.lanes // 8
@@ -43,4 +43,4 @@ def view_of_capsule(capsule: Any) -> View:
         strides = contiguous_strides(shape, itemsize)
     dtype = f"{CODES.get(tensor.code, tensor.code)}{tensor.bits}"
     address = (tensor.data or 0) + tensor.byte_offset
-    return View(address, shape, strides, dtype, itemsize, DEVICES[tensor.device_type], True)
+    return View(address, shape, strides, dtype, itemsize, DEVICES[tensor.device_type], True, capsule)
