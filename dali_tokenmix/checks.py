@@ -11,7 +11,7 @@ from typing import Any
 def choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
     """Raises ValueError unless value is one of `allowed`."""
     allowed = tuple(allowed)
-    if not any(value is option or (isinstance(option, str) and value == option) for option in allowed):
+    if not any(value is option or (isinstance(value, str) and value == option) for option in allowed):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
@@ -35,8 +35,10 @@ def number(
         "<=": lambda bound: value <= bound,
     }
     rules = {sign: bound for sign, bound in bounds.items() if bound is not None}
-    if not math.isfinite(value) or not all(inside[sign](bound) for sign, bound in rules.items()):
-        rule = " and ".join(f"{sign} {bound}" for sign, bound in rules.items()) or "finite"
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    if not all(inside[sign](bound) for sign, bound in rules.items()):
+        rule = " and ".join(f"{sign} {bound}" for sign, bound in rules.items())
         raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
@@ -48,3 +50,18 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int = 2**31 - 1) -
     if not at_least <= whole <= at_most:
         raise ValueError(f"{name} must be in {at_least}..{at_most}, got {value!r}")
     return whole
+
+
+def image_size(value: Any) -> tuple[int, int]:
+    """(height, width) from one number for both or a pair. Raises TypeError or ValueError unless they are pixels."""
+    sides = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(sides) != 2:
+        raise ValueError(f"image_size must be one number or (height, width), got {value!r}")
+    height, width = (integer("image_size", side, at_least=1) for side in sides)
+    return height, width
+
+
+def mixer(name: str, value: Any) -> None:
+    """Raises TypeError unless value can draw plans."""
+    if isinstance(value, type) or not hasattr(value, "draw"):
+        raise TypeError(f"{name} must be a mixer such as TokenMix(), got {value!r}")

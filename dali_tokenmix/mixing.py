@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import checks
 from .checks import integer
 from .plan import Batch, Plan, region_offsets
 from .runtime import apply_plan
@@ -30,15 +31,11 @@ def draw(mixer: Any, n: int, image_size: int | tuple[int, int], seed: int = 0, *
 
     Raises TypeError or ValueError for an argument out of range, ValueError where the mixer cannot fit the image.
     """
-    if not hasattr(mixer, "draw"):
-        raise TypeError(f"mixer must be a mixer such as TokenMix(), got {mixer!r}")
-    size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-    if len(size) != 2:
-        raise ValueError(f"image_size must be one number or (height, width), got {image_size!r}")
-    height, width = (integer("image_size", side, at_least=1) for side in size)
+    checks.mixer("mixer", mixer)
+    size = checks.image_size(image_size)
     n = integer("n", n, at_least=1)
     valid = n if valid is None else integer("valid", valid, at_least=0, at_most=n)
-    return mixer.draw(generator(seed), Batch(n, (height, width), valid))
+    return mixer.draw(generator(seed), Batch(n, size, valid))
 
 
 def apply(plan: Plan, images: Any, *, layout: Layout | None = None, threads: int | None = None) -> Any:
@@ -52,8 +49,12 @@ def apply(plan: Plan, images: Any, *, layout: Layout | None = None, threads: int
         threads: CPU threads, all if left out. On a GPU the work is put on CuPy's current stream (for torch
             tensors on torch's current stream), and this returns at once.
 
-    Raises TypeError for another dtype, ValueError for images that do not fit the plan or are read-only.
+    Raises TypeError for another dtype, ValueError for images that do not fit the plan, are read-only or share memory.
     """
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan must be a Plan, got {plan!r}")
+    if threads is not None:
+        integer("threads", threads, at_least=1)
     seen = images_of(view("images", images), plan.image_size, layout)
     if seen.samples != len(plan):
         raise ValueError(f"plan is for {len(plan)} samples, images are {seen.samples}")

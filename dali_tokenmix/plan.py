@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import checks
 from .regions import Blend, Region, RegionShape
 
 
@@ -25,7 +26,7 @@ class Batch(NamedTuple):
 HEAD = [("partner", "<i4"), ("own", "<f4"), ("other", "<f4")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Who is mixed with whom, where, and what that makes of the labels. N samples.
 
@@ -35,8 +36,8 @@ class Plan:
     own, other: (N,) float32 label weights. Left out, they are counted: `other` is the share of the pixels
         that come from the partner (for Blend, its weight) and own = 1 - other. Weights given by hand need not sum to 1.
 
-    Raises ValueError for arrays of wrong shape, a partner that does not point back, or a region that
-    gives a sample something of itself.
+    Raises TypeError for arrays of another dtype, ValueError for arrays of wrong shape, a partner that does not point
+    back, a region that gives a sample something of itself, or several regions that touch the same pair.
     """
 
     partner: np.ndarray
@@ -52,16 +53,22 @@ class Plan:
             raise ValueError(f"partner must be (N,) with N >= 1, got shape {partner.shape}")
         if partner.min() < 0 or partner.max() >= len(partner) or not np.array_equal(partner[partner], samples):
             raise ValueError(f"partner must pair samples up, partner[partner[i]] == i, got {partner}")
-        other = np.zeros(len(partner))
+        size = checks.image_size(self.image_size)
+        other, touched = np.zeros(len(partner)), np.zeros(len(partner), bool)
         for region in self.regions:
-            share = region.share(len(partner), self.image_size)
+            share = region.share(len(partner), size)
             if share[partner == samples].any():
                 raise ValueError(f"{type(region).__name__} touches a sample that is its own partner")
+            pairs = (share > 0) | (share > 0)[partner]
+            if (pairs & touched).any():  # the second would mix what the first has mixed, and shares would not add up
+                raise ValueError(f"{type(region).__name__} touches a pair that another region touches")
+            touched |= pairs
             other += share
         if (self.own is None) != (self.other is None):
             raise ValueError("own and other are given together or not at all")
         set_field = object.__setattr__  # the frozen dataclass's own way to fill a field after the checks
         set_field(self, "partner", partner)
+        set_field(self, "image_size", size)
         set_field(self, "own", _weights("own", 1.0 - other if self.own is None else self.own, len(partner)))
         set_field(self, "other", _weights("other", other if self.other is None else self.other, len(partner)))
 

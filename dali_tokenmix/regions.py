@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from .checks import integer
+
 Size = tuple[int, int]
 
 
@@ -86,7 +88,10 @@ class Tokens:
         return words.view("<u4")
 
     def share(self, samples: int, image_size: Size) -> np.ndarray:
-        _require(self.bits, (samples, *TokenGrid.of(self.patch_size, image_size).grid), "token mask")
+        integer("patch_size", self.patch_size, at_least=1)
+        _require(self.bits, (samples, *TokenGrid.of(self.patch_size, image_size).grid), "token mask", np.uint8)
+        if (self.bits > 1).any():
+            raise ValueError(f"token mask must be 0 or 1, got {self.bits.max()}")
         rows, columns = (
             np.minimum(self.patch_size, side - np.arange(cells) * self.patch_size)
             for side, cells in zip(image_size, self.bits.shape[1:], strict=True)
@@ -123,7 +128,7 @@ class Box:
         return self.boxes
 
     def share(self, samples: int, image_size: Size) -> np.ndarray:
-        _require(self.boxes, (samples, 4), "boxes")
+        _require(self.boxes, (samples, 4), "boxes", np.int32)
         y0, x0, y1, x1 = self.boxes.T.astype(np.float64)
         height, width = image_size
         if not ((y0 >= 0) & (y0 <= y1) & (y1 <= height) & (x0 >= 0) & (x0 <= x1) & (x1 <= width)).all():
@@ -163,7 +168,7 @@ class Blend:
         return self.weight
 
     def share(self, samples: int, image_size: Size) -> np.ndarray:
-        _require(self.weight, (samples,), "blend weight")
+        _require(self.weight, (samples,), "blend weight", np.float32)
         if not ((self.weight >= 0) & (self.weight <= 1)).all():
             raise ValueError(f"blend weight must be in [0, 1], got {self.weight}")
         return self.weight.astype(np.float64)
@@ -175,6 +180,8 @@ class Blend:
         return Blend(self.weight * samples.astype(np.float32))
 
 
-def _require(array: np.ndarray, shape: tuple[int, ...], name: str) -> None:
+def _require(array: np.ndarray, shape: tuple[int, ...], name: str, dtype: type) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise TypeError(f"{name} must be a NumPy array of {dtype.__name__}, got {getattr(array, 'dtype', type(array))}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")

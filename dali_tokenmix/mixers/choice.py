@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .. import checks
 from ..checks import choice, number
 from ..plan import Batch, Plan, untouched
 from ..regions import Region, RegionShape, Size
@@ -32,13 +33,15 @@ class Choice:
     mode: Literal["batch", "pair"] = "batch"
 
     def __post_init__(self) -> None:
+        for name in ("mixers", "weights"):
+            if not isinstance(given := getattr(self, name), Sequence | None):
+                raise TypeError(f"{name} must be a list, got {given!r}")
         object.__setattr__(self, "mixers", tuple(self.mixers))
         choice("mode", self.mode, ("batch", "pair"))
         if not self.mixers:
             raise ValueError("mixers must hold at least one mixer, got none")
-        for mixer in self.mixers:
-            if not hasattr(mixer, "draw"):
-                raise TypeError(f"mixers must be mixers such as TokenMix(), got {mixer!r}")
+        for k, one in enumerate(self.mixers):
+            checks.mixer(f"mixers[{k}]", one)
         weights = (1.0,) * len(self.mixers) if self.weights is None else tuple(self.weights)
         if len(weights) != len(self.mixers):
             raise ValueError(f"weights must be one for each of {len(self.mixers)} mixers, got {weights}")

@@ -31,8 +31,11 @@ class HostKernels:
                 )
 
     def launch(self, name: str, struct: str, pointers: tuple[int, ...], params: np.ndarray, threads: int) -> None:
-        """Runs kernel `name`, which takes pointers and one struct by value, and returns when it is done."""
-        self._library.set_threads(ctypes.c_int32(threads))
+        """Runs kernel `name`, which takes pointers and one struct by value, and returns when it is done.
+
+        threads: one in a forked child whatever is asked, where GNU OpenMP would wait for its parent's threads.
+        """
+        self._library.set_threads(ctypes.c_int32(1 if _forked else threads))
         by_value = self._argument_types[struct].from_buffer_copy(params.tobytes())
         self._library[name](*map(ctypes.c_void_p, pointers), by_value)
 
@@ -63,8 +66,6 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def default_threads() -> int:
-    """The CPUs this process may use; one in a forked child, where GNU OpenMP would wait for its parent's threads."""
-    if _forked:
-        return 1
-    allowed = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
-    return allowed or len(os.sched_getaffinity(0))
+    """The CPUs this process may use."""
+    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2": a number a level of nesting
+    return (int(outermost) if outermost.isdigit() else 0) or len(os.sched_getaffinity(0))

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from ..checks import choice
 from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid
 from .arrays import View
 from .launch import Work, launch, vector_alignment
@@ -50,6 +51,7 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
         raise ValueError(f"images must be (N, H, W, C) or (N, C, H, W), none of them 0, got shape {view.shape}")
     if not view.writable:
         raise ValueError("images are read-only, and mixing is in place: pass a copy")
+    choice("layout", layout, (None, "NHWC", "NCHW"))
     layout = layout or find_layout(view.shape, image_size)
     n, *chw = view.shape if layout == "NCHW" else (view.shape[0], view.shape[3], *view.shape[1:3])
     channels, height, width = chw
@@ -57,6 +59,8 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
         raise ValueError(
             f"images are {height} x {width} as {layout}, the plan is for {image_size[0]} x {image_size[1]}"
         )
+    if any(side > 1 and stride == 0 for side, stride in zip(view.shape, view.strides, strict=True)):
+        raise ValueError(f"images must not share memory among themselves, got strides {view.strides} bytes: pass a copy")
     step = dict(zip(layout, view.strides, strict=True))
     item = view.itemsize
     packed_pixels = (channels == 1 or step["C"] == item) and (width == 1 or step["W"] == channels * item)

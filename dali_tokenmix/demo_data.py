@@ -1,0 +1,129 @@
+"""What the demo shows: photographs as class folders, and one batch of them mixed in three ways by fn.token_mix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .dataset import ImageFolder
+from .mixers import CutMix, MixUp, TokenMix
+
+PHOTOGRAPHS = {  # class folder: function of skimage.data; all of them come with the package, without a download
+    "astronaut": "astronaut",
+    "cat": "chelsea",
+    "coffee": "coffee",
+    "galaxies": "hubble_deep_field",
+    "motorcycle": "stereo_motorcycle",
+    "rocket": "rocket",
+}
+FILES_A_CLASS = 40
+LONGER_SIDE = 500  # pixels; ImageNet's images are about as large
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One mixer's batch: images (N, H, W, 3) uint8, targets (N, C) float32, partner (N,), mask (N, gh, gw) uint8.
+
+    patch: pixels a mask cell, or None if there is no mask. weight: (N,) float32, the partner's in a MixUp.
+    """
+
+    name: str
+    patch: int | None
+    images: np.ndarray
+    targets: np.ndarray
+    partner: np.ndarray
+    mask: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch: images (N, H, W, 3) uint8 before mixing, labels (N,), positions in classes, and what mixers made of it."""
+
+    classes: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    mixes: tuple[Mix, ...]
+
+
+def make_photographs(root: Path, seed: int, show: Callable[[int, int], None]) -> None:
+    """Writes FILES_A_CLASS JPEG files a class below root, random parts of scikit-image's photographs."""
+    import skimage.data
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    for k, (name, function) in enumerate(PHOTOGRAPHS.items()):
+        loaded = getattr(skimage.data, function)()
+        photograph = Image.fromarray(loaded[0] if isinstance(loaded, tuple) else loaded)
+        (root / name).mkdir()
+        for file in range(FILES_A_CLASS):
+            width, height = (int(side * rng.uniform(0.7, 1.0)) for side in photograph.size)
+            x0 = int(rng.integers(0, photograph.width - width + 1))
+            y0 = int(rng.integers(0, photograph.height - height + 1))
+            part = photograph.crop((x0, y0, x0 + width, y0 + height))
+            scale = LONGER_SIDE / max(part.size)
+            part = part.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+            part.save(root / name / f"{file:03d}.jpg", quality=95)
+            show(k * FILES_A_CLASS + file + 1, len(PHOTOGRAPHS) * FILES_A_CLASS)
+
+
+def mix_samples(data: ImageFolder, device: str, *, image_size: int, threads: int, seed: int) -> Samples:
+    """Runs one batch through a DALI pipeline that mixes it with MixUp, CutMix and TokenMix, without label smoothing.
+
+    Raises RuntimeError that names the file if one cannot be decoded.
+    """
+    from nvidia.dali import fn, pipeline_def
+
+    from .fn import token_mix
+    from .readable import name_the_file
+
+    chosen = np.random.default_rng(seed).permutation(len(data.files))[:BATCH]
+    paths = [data.paths()[k] for k in chosen]
+    mixers = (MixUp(), CutMix(), TokenMix())
+
+    @pipeline_def(batch_size=len(paths), num_threads=threads, device_id=0 if device == "gpu" else None, seed=seed)
+    def graph() -> tuple:
+        jpegs, labels = fn.readers.file(files=paths, labels=[int(data.labels[k]) for k in chosen])
+        crops = fn.decoders.image_random_crop(jpegs, device="mixed" if device == "gpu" else "cpu", random_area=[0.5, 1])
+        images = fn.resize(crops, size=(image_size, image_size))
+        outputs = [images, labels]
+        for mixer in mixers:
+            mixed, targets, plan = token_mix(
+                images, labels, num_classes=len(data.classes), mixer=mixer, smoothing=0.0, return_plan=True
+            )
+            outputs += [mixed, targets, plan["partner"], plan["mask"], plan["blend"]]
+        return tuple(outputs)
+
+    try:
+        batch = [tensors.as_cpu().as_array() for tensors in graph().run()]
+    except RuntimeError as error:
+        raise RuntimeError(name_the_file(error, (), paths, threads)) from error
+    patches = {"CutMix": 1, "TokenMix": TokenMix().patch_size}
+    mixes = []
+    for k, mixer in enumerate(mixers):
+        name = type(mixer).__name__
+        mixes.append(Mix(name, patches.get(name), *batch[2 + 5 * k : 7 + 5 * k]))
+    return Samples(data.classes, batch[0], batch[1].reshape(-1), tuple(mixes))
+
+
+def telling(samples: Samples, count: int = 4) -> list[int]:
+    """Positions of `count` samples (fewer in a small batch) that show the most.
+
+    Their pairs are different ones, of two classes, mixed in parts that are neither tiny nor nearly all.
+    """
+    partner = samples.mixes[0].partner
+    shares = np.stack([mix.targets[np.arange(len(partner)), samples.labels] for mix in samples.mixes])
+    uneven = np.abs(shares - 0.5).max(axis=0) + 2.0 * (samples.labels == samples.labels[partner])
+    chosen: list[int] = []
+    while len(chosen) < count:
+        seen = samples.labels[[*chosen, *partner[chosen]]]
+        free = [k for k in range(len(partner)) if k not in chosen and partner[k] not in chosen and partner[k] != k]
+        if not free:
+            break
+        repeats = {k: (seen == samples.labels[k]).sum() + 0.3 * (seen == samples.labels[partner[k]]).sum() for k in free}
+        chosen.append(min(free, key=lambda k: uneven[k] + repeats[k]))
+    return chosen

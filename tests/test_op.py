@@ -1,0 +1,126 @@
+"""The canary: what op.py rests on in DALI. If a DALI upgrade turns this red, DALI_TOKENMIX_FALLBACK=1 keeps users running."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import weakref
+
+import numpy as np
+import pytest
+from nvidia.dali import fn, types
+from nvidia.dali.pipeline import Pipeline
+
+from dali_tokenmix import op
+from dali_tokenmix.runtime.arrays import View
+
+
+def built(define, batch_size=4, **options):
+    pipeline = Pipeline(batch_size, 2, None, seed=5, **options)
+    with pipeline:
+        pipeline.set_outputs(*define())
+    pipeline.build()
+    return pipeline
+
+
+def noise(shape=(8, 6, 3)):
+    return fn.random.uniform(range=[0, 255], shape=list(shape), dtype=types.UINT8)
+
+
+@pytest.fixture(params=["whole batch", "fallback"])
+def operator(request, monkeypatch):
+    """Both operators behind op.py."""
+    monkeypatch.setenv(op.FALLBACK, "1" if request.param == "fallback" else "0")
+    return request.param
+
+
+def test_dali_still_has_the_whole_batch_operator():
+    assert op._operator() is not None
+
+
+def test_fallback_is_taken_when_asked_for(monkeypatch):
+    monkeypatch.setenv(op.FALLBACK, "1")
+    assert not op.whole_batch_available()
+
+
+def test_host_sees_the_batch_and_its_outputs_reach_the_graph(operator):
+    def doubled(batch):
+        return batch.astype(np.int32) * 2, np.arange(len(batch), dtype=np.float32)
+
+    def graph():
+        source = noise()
+        return source, *op.host(doubled, source, outputs=2)
+
+    for source, twice, count in (outputs for pipeline in [built(graph)] for outputs in [pipeline.run()] * 1):
+        np.testing.assert_array_equal(twice.as_array(), source.as_array().astype(np.int32) * 2)
+        np.testing.assert_array_equal(count.as_array(), [0, 1, 2, 3])
+
+
+def test_in_place_hands_on_the_address_that_came_in(monkeypatch):
+    monkeypatch.setenv(op.FALLBACK, "0")
+    seen = []
+    pipeline = built(lambda: [op.in_place(lambda images: seen.append(images.address), noise())])
+    left = [pipeline.run()[0] for _ in range(5)]
+    assert [outputs.as_tensor().data_ptr() for outputs in left] == seen[:5]
+    assert len(set(seen[:5])) == 5  # held batches are not written to again
+
+
+def test_in_place_allocates_no_second_batch(monkeypatch):
+    monkeypatch.setenv(op.FALLBACK, "0")
+    batch_bytes, shape = 64 * 512 * 512 * 3, (512, 512, 3)
+
+    def peak(define):
+        pipeline = built(define, batch_size=64, prefetch_queue_depth=1)
+        for _ in range(3):
+            pipeline.run()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    without = peak(lambda: [noise(shape)])
+    assert peak(lambda: [op.in_place(lambda images: None, noise(shape))]) - without < batch_bytes / 2
+
+
+def test_in_place_writes_are_what_comes_out(operator):
+    def blacken(images: View) -> None:
+        array = np.ctypeslib.as_array((np.ctypeslib.ctypes.c_uint8 * 576).from_address(images.address))
+        array[:] = 7
+
+    (out,) = built(lambda: [op.in_place(blacken, fn.copy(noise()))]).run()
+    assert (out.as_array() == 7).all()
+
+
+def test_layout_follows_the_images(operator):
+    (out,) = built(lambda: [op.in_place(lambda images: None, fn.reinterpret(noise(), layout="HWC"))]).run()
+    assert out.layout() == ("HWC" if operator == "whole batch" else out.layout())
+
+
+def test_new_output_has_its_own_memory(operator):
+    def fill(images: View, out: View) -> None:
+        assert out.shape == (4, 5)
+        np.ctypeslib.as_array((np.ctypeslib.ctypes.c_float * 20).from_address(out.address))[:] = range(20)
+
+    pipeline = built(lambda: [op.new_output(fill, (5,), noise())])
+    held = [pipeline.run()[0].as_tensor() for _ in range(4)]
+    for tensor in held:
+        np.testing.assert_array_equal(np.asarray(tensor).ravel(), np.arange(20))
+
+
+def test_an_exception_reaches_the_user_with_its_text(operator):
+    def refuse(batch):
+        raise ValueError("labels must be in [0, num_classes=3), got 9")
+
+    with pytest.raises(RuntimeError, match=r"labels must be in \[0, num_classes=3\), got 9"):
+        built(lambda: op.host(refuse, noise())).run()
+
+
+def test_the_callback_is_freed_with_its_pipeline(operator):
+    class Callback:
+        def __call__(self, batch):
+            return (np.ones(len(batch), np.float32),)
+
+    callback = Callback()
+    alive = weakref.ref(callback)
+    pipeline = built(lambda: op.host(callback, noise()))
+    pipeline.run()
+    del callback, pipeline
+    gc.collect()
+    assert alive() is None
