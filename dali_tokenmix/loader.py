@@ -42,7 +42,7 @@ class Loader:
         smoothing: label smoothing in [0, 1]; None: 0.1 for training, 0 (exact one-hot rows) for evaluation.
         device: "gpu", "cpu", or None: the GPU if there is one.
         train: True shuffles, crops at random (area 0.08..1, aspect 3/4..4/3), flips and mixes. False keeps the order,
-            resizes the shorter side to 256/224 of image_size and crops the centre; it takes no mixer.
+            resizes the shorter side to 256/224 of image_size (its larger number) and crops the centre; no mixer.
         mean, std: of the channels, for values in [0, 1]. With dtype="uint8" pixels come as they are: None for both.
         augment: a function of a DALI node, uint8 HWC -> uint8 HWC of the same size, put between resize and mix.
         dtype: "float32", "float16" or "uint8".

@@ -15,7 +15,7 @@ from . import nodes, op
 from .regions import Size
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # torchvision's RandomResizedCrop
-EVAL_RESIZE = 256 / 224  # shorter side before the centre crop, in crop sides
+EVAL_RESIZE = 256 / 224  # shorter side before the centre crop, in longer sides of the crop
 DTYPES = {"float32": types.FLOAT, "float16": types.FLOAT16, "uint8": types.UINT8}
 LINEAR = {"interp_type": types.INTERP_LINEAR, "antialias": True}
 
@@ -113,13 +113,13 @@ class Graph:
     def _eval_images(self, jpegs: DataNode) -> DataNode:
         """torchvision's Resize (shorter side) and CenterCrop, with their rounding, in one resize of what stays."""
         shape = fn.peek_image_shape(jpegs)
-        images = fn.decoders.image(jpegs, device=self._decode_on)
+        images = whole_image(jpegs, shape, self._decode_on)
         full = (shape[0], shape[1])
         shorter = math.min(*full)
         starts, ends = [], []
         for side, crop in zip(full, self.image_size, strict=True):
             # torchvision: int(side * resized / shorter), and an offset rounded half to even
-            resized = (round(min(self.image_size) * EVAL_RESIZE) * side) // shorter
+            resized = (round(max(self.image_size) * EVAL_RESIZE) * side) // shorter
             margin = resized - crop
             offset = (margin + ((margin // 2) & 1)) // 2
             starts.append(offset * side / resized)
@@ -142,6 +142,12 @@ class Graph:
     @property
     def _decode_on(self) -> str:
         return "mixed" if self.device == "gpu" else "cpu"
+
+
+def whole_image(jpegs: DataNode, shape: DataNode, device: str) -> DataNode:
+    """Decoded in full, but only once `shape` is known: DALI 2.4's decoder can crash on a header that cannot be read."""
+    size = fn.cast(shape[0:2], dtype=types.INT32)
+    return fn.decoders.image_slice(jpegs, start=[0, 0], shape=size, axes=[0, 1], device=device)
 
 
 class BatchPlanner:

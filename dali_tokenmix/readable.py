@@ -11,7 +11,9 @@ import numpy as np
 from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 
-CHUNK = 64
+from .pipeline import whole_image
+
+CHUNK = 16
 
 
 def unreadable(paths: Sequence[str], *, num_threads: int, progress: str | None = None) -> dict[str, str]:
@@ -67,8 +69,8 @@ def _reason(path: str, num_threads: int) -> str:
 def _decoder(num_threads: int) -> Pipeline:
     pipeline = Pipeline(CHUNK, num_threads, None, prefetch_queue_depth=1)
     with pipeline:
-        images = fn.decoders.image(fn.external_source(name="encoded"))
-        pipeline.set_outputs(images.shape(), fn.reductions.max(images))  # something of the pixels: the whole is decoded
+        encoded = fn.external_source(name="encoded")
+        pipeline.set_outputs(whole_image(encoded, fn.peek_image_shape(encoded), "cpu"))
     pipeline.build()
     return pipeline
 

@@ -185,8 +185,8 @@ def test_what_only_a_batch_shows_stops_the_pipeline_and_says_why(images, options
     ],
 )
 def test_mistakes_are_refused_where_the_graph_is_written(options, error, message):
+    nodes = {"images": fn.constant(idata=[1]), "labels": fn.constant(idata=[1])}
     with Pipeline(2, 1, None), pytest.raises(error, match=message):
-        nodes = {"images": fn.constant(idata=[1]), "labels": fn.constant(idata=[1])}
         dtm.fn.token_mix(**{**nodes, "num_classes": 3, "mixer": dtm.TokenMix(), **options})
 
 
