@@ -11,7 +11,16 @@ from setuptools.command.build_py import build_py
 KERNELS = Path("kernels")
 SANITIZE = os.environ.get("DALI_TOKENMIX_SANITIZE", "")  # "address,undefined": see the Makefile
 # Contraction off: NumPy, CPU and GPU agree bit for bit.
-FLAGS = ["-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fopenmp",
+    "-ffp-contract=off",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+]
 SANITIZER_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
 
 

@@ -1,4 +1,4 @@
-"""dali-tokenmix: the commands of the shell. A new one is a module with HELP, add_arguments() and run(), and a line here."""
+"""The commands of the shell. A new one is a module with HELP, add_arguments() and run(), and a line in COMMANDS."""
 
 from __future__ import annotations
 

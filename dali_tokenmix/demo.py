@@ -11,13 +11,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from . import devices
 from .dataset import ImageFolder, scan
+from .doctor import is_installed
 from .progress import progress
 
 HELP = "measure what mixing costs on this machine, and draw a picture of what it does"
@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, help="your own images, a folder for each class (default: a made data set)")
     parser.add_argument("--out", type=Path, default=Path("demo.png"), help="the picture (default: %(default)s)")
     parser.add_argument("--device", choices=("cpu", "gpu"), help="default: the GPU if there is one")
-    parser.add_argument("--batch-size", type=_at_least(2), help=f"default: {BATCH_SIZE}, or all images if there are fewer")
+    parser.add_argument(
+        "--batch-size", type=_at_least(2), help=f"default: {BATCH_SIZE}, or all images if there are fewer"
+    )
     parser.add_argument("--image-size", type=_at_least(32), default=224, help="side in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=_at_least(0), default=0, help="of everything random (default: %(default)s)")
     parser.add_argument("--seconds", type=_seconds, default=6.0, help="to measure, in all (default: %(default)s)")
@@ -65,7 +67,8 @@ def _demo(data: ImageFolder, device: str, given: argparse.Namespace) -> None:
         raise ValueError(f"--batch-size {given.batch_size or 2} is more than the {files} images in {data.root}")
     batch_size = given.batch_size or min(BATCH_SIZE, files)
     where = f"{_device_name(device)}, {threads} CPU threads"
-    print(f"images      {files} in {len(data.classes)} class folders, to {size} x {size} pixels in batches of {batch_size}")
+    made = f"{size} x {size} pixels in batches of {batch_size}"
+    print(f"images      {files} in {len(data.classes)} class folders, to {made}")
     print(f"device      {where}")
 
     with progress("mixing samples"):
@@ -74,7 +77,13 @@ def _demo(data: ImageFolder, device: str, given: argparse.Namespace) -> None:
         drawn.save(given.out, format="PNG", optimize=True)
     print(f"picture     {given.out} ({drawn.width} x {drawn.height}, {given.out.stat().st_size // 1000} KB)")
 
-    options = {"batch_size": batch_size, "image_size": size, "device": device, "num_threads": threads, "seed": given.seed}
+    options = {
+        "batch_size": batch_size,
+        "image_size": size,
+        "device": device,
+        "num_threads": threads,
+        "seed": given.seed,
+    }
     for name, rates in _images_a_second(data.root, options, given.seconds).items():
         spread = f"{min(rates):,.0f} to {max(rates):,.0f} in {ROUNDS} rounds"
         print(f"throughput  {statistics.median(rates):>9,.0f} images/s with {name:<17} ({spread})")
@@ -129,8 +138,7 @@ def _device_name(device: str) -> str:
 def _require(modules: tuple[str, ...], command: str) -> None:
     """Raises ImportError with the command that installs what is missing."""
     for module in modules:
-        package = module.partition(".")[0]
-        if find_spec(package) is None or find_spec(module) is None:
+        if not is_installed(module):
             raise ImportError(f"{module} is not installed: {command}")
 
 

@@ -15,7 +15,6 @@ PHOTOGRAPHS = {  # class folder: function of skimage.data; all of them come with
     "astronaut": "astronaut",
     "cat": "chelsea",
     "coffee": "coffee",
-    "galaxies": "hubble_deep_field",
     "motorcycle": "stereo_motorcycle",
     "rocket": "rocket",
 }
@@ -26,28 +25,29 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Mix:
-    """One mixer's batch: images (N, H, W, 3) uint8, targets (N, C) float32, partner (N,), mask (N, gh, gw) uint8.
+    """What a mixer made of a batch: images (N, H, W, 3) uint8, targets (N, C) float32, partner (N,).
 
-    patch: pixels a mask cell, or None if there is no mask. weight: (N,) float32, the partner's in a MixUp.
+    mask: (N, gh, gw) uint8, 1 where the partner shows; patch: side of its cells in pixels. MixUp's is one empty cell.
     """
 
-    name: str
-    patch: int | None
+    patch: int
     images: np.ndarray
     targets: np.ndarray
     partner: np.ndarray
     mask: np.ndarray
-    weight: np.ndarray
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A batch: images (N, H, W, 3) uint8 before mixing, labels (N,), positions in classes, and what mixers made of it."""
+    """A batch: images (N, H, W, 3) uint8 before mixing, labels (N,) as positions in classes, and its mixes.
+
+    mixes: MixUp, CutMix and TokenMix, all of the same pairs.
+    """
 
     classes: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
-    mixes: tuple[Mix, ...]
+    mixes: tuple[Mix, Mix, Mix]
 
 
 def make_photographs(root: Path, seed: int, show: Callable[[int, int], None]) -> None:
@@ -95,22 +95,19 @@ def mix_samples(data: ImageFolder, device: str, *, image_size: int, threads: int
             mixed, targets, plan = token_mix(
                 images, labels, num_classes=len(data.classes), mixer=mixer, smoothing=0.0, return_plan=True
             )
-            outputs += [mixed, targets, plan["partner"], plan["mask"], plan["blend"]]
+            outputs += [mixed, targets, plan["partner"], plan["mask"]]
         return tuple(outputs)
 
     try:
         batch = [tensors.as_cpu().as_array() for tensors in graph().run()]
     except RuntimeError as error:
         raise RuntimeError(name_the_file(error, (), paths, threads)) from error
-    patches = {"CutMix": 1, "TokenMix": TokenMix().patch_size}
-    mixes = []
-    for k, mixer in enumerate(mixers):
-        name = type(mixer).__name__
-        mixes.append(Mix(name, patches.get(name), *batch[2 + 5 * k : 7 + 5 * k]))
-    return Samples(data.classes, batch[0], batch[1].reshape(-1), tuple(mixes))
+    patches = (image_size, 1, TokenMix().patch_size)
+    mixes = [Mix(patch, *batch[2 + 4 * k : 6 + 4 * k]) for k, patch in enumerate(patches)]
+    return Samples(data.classes, batch[0], batch[1].reshape(-1), (mixes[0], mixes[1], mixes[2]))
 
 
-def telling(samples: Samples, count: int = 4) -> list[int]:
+def telling(samples: Samples, count: int = 3) -> list[int]:
     """Positions of `count` samples (fewer in a small batch) that show the most.
 
     Their pairs are different ones, of two classes, mixed in parts that are neither tiny nor nearly all.
@@ -120,10 +117,10 @@ def telling(samples: Samples, count: int = 4) -> list[int]:
     uneven = np.abs(shares - 0.5).max(axis=0) + 2.0 * (samples.labels == samples.labels[partner])
     chosen: list[int] = []
     while len(chosen) < count:
-        seen = samples.labels[[*chosen, *partner[chosen]]]
         free = [k for k in range(len(partner)) if k not in chosen and partner[k] not in chosen and partner[k] != k]
         if not free:
             break
-        repeats = {k: (seen == samples.labels[k]).sum() + 0.3 * (seen == samples.labels[partner[k]]).sum() for k in free}
+        seen = samples.labels[[*chosen, *partner[chosen]]]
+        repeats = {k: sum((seen == samples.labels[member]).sum() for member in (k, partner[k])) for k in free}
         chosen.append(min(free, key=lambda k: uneven[k] + repeats[k]))
     return chosen

@@ -36,7 +36,8 @@ def token_mix(
         smoothing: label smoothing in [0, 1].
         seed: of the draws, in [0, 2**31); left out, DALI derives it from the pipeline's seed.
         inplace: False copies the images first. True spares that copy and changes the node `images` itself: only where
-            nothing else in the pipeline, not even an output, reads it or a reshaped view of it.
+            nothing else in the pipeline, not even an output, reads it or a reshaped view of it. Mind that DALI merges
+            equal nodes: the same operator on the same inputs, written twice, is one node.
         layout: "NHWC" or "NCHW". Left out, the axis of 1, 3 or 4 is taken for the channels; where that leaves
             it open, or DALI's own layout says otherwise, an error asks for it.
         return_plan: also return a dict of CPU nodes, per sample: partner () int32, mask (gh, gw) uint8 (1 = partner
@@ -69,7 +70,9 @@ def token_mix(
     sizes = images.shape(dtype=types.INT64)
     layouts = (fn.get_property(images, key="layout"),) if images.device == "cpu" else ()
     rows, ids = op.host(plan_batch, nodes.random_seeds(seed), labels, sizes, *layouts, outputs=2)
-    mixed = nodes.mix(images if inplace else fn.copy(images), rows, mixer, layout)
+    # DALI merges equal nodes, and every copy of these images would be this one: what these two arguments prevent.
+    copied = images if inplace else fn.copy(images, preserve=True, bytes_per_sample_hint=1)
+    mixed = nodes.mix(copied, rows, mixer, layout)
     soft = nodes.soft_targets(ids, rows, num_classes, smoothing, images)
     if not return_plan:
         return mixed, soft

@@ -35,7 +35,7 @@ def soft_targets(plan: Plan, labels: Any, num_classes: int, smoothing: float = 0
     if len(ids) != len(plan):
         raise ValueError(f"labels must be ({len(plan)},), one for each sample of the plan, got {len(ids)}")
     out = np.empty((len(plan), num_classes), np.float32)
-    targets(view("labels", ids), view("plan", plan.packed()), view("targets", out), smoothing=smoothing)
+    targets(view("labels", ids), view("plan", plan.packed), view("targets", out), smoothing=smoothing)
     return out
 
 

@@ -59,7 +59,7 @@ def apply(plan: Plan, images: Any, *, layout: Layout | None = None, threads: int
     if seen.samples != len(plan):
         raise ValueError(f"plan is for {len(plan)} samples, images are {seen.samples}")
     shapes = tuple(region.shape for region in plan.regions)
-    packed, offsets = plan.packed(), region_offsets(shapes)
+    packed, offsets = plan.packed, region_offsets(shapes)
     if seen.view.device == "gpu":
         from .runtime.cuda import on_stream_of, to_device
 

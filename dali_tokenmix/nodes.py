@@ -28,12 +28,12 @@ def random_seeds(seed: int | None) -> DataNode:
 def packed_plan(mixer: Any, seeds: np.ndarray, image_size: Size, valid: int | None = None) -> np.ndarray:
     """The rows of the plan a mixer draws, (N, bytes) uint8."""
     seed = sum(int(word) % 2**16 << 16 * k for k, word in enumerate(seeds[0]))
-    return draw(mixer, len(seeds), image_size, seed, valid=valid).packed()
+    return draw(mixer, len(seeds), image_size, seed, valid=valid).packed
 
 
 def untouched_plan(mixer: Any, samples: int, image_size: Size) -> np.ndarray:
     """The rows of a plan that changes nothing, (N, bytes) uint8."""
-    return untouched(samples, image_size, () if mixer is None else mixer.shapes(image_size)).packed()
+    return untouched(samples, image_size, () if mixer is None else mixer.shapes(image_size)).packed
 
 
 def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> DataNode:
@@ -42,7 +42,7 @@ def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> 
     def mix_batch(batch: View, plan: View) -> None:
         seen = images_of(batch, layout=layout)
         shapes = mixer.shapes((seen.height, seen.width))
-        apply_plan(seen, plan, shapes, region_offsets(shapes))
+        apply_plan(seen, plan, shapes, region_offsets(shapes), threads=1)  # the graph keeps the other cores busy
 
     return op.in_place(mix_batch, images, on_device_of(images, rows))
 

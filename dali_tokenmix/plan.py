@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,6 +113,7 @@ class Plan:
             rows[f"region{k}"] = region.pack()
         return rows
 
+    @cached_property
     def packed(self) -> np.ndarray:
         """rows() as (N, bytes) uint8."""
         return self.rows().view(np.uint8).reshape(len(self), -1)

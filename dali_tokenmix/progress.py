@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Says what is being done; yields show(done, of_all). A terminal's line is kept up to date and taken away at the end.
+    """Says what is being done; yields show(done, of_all), which keeps the line up to date. It is taken away at the end.
 
-    Where stderr is no terminal, only `what` is printed, once.
+    Where stderr is no terminal, `what` is printed once, and that is all.
     """
     terminal = sys.stderr.isatty()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,25 @@ from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 
 from .pipeline import whole_image
+from .progress import progress
 
 CHUNK = 16
 
 
-def unreadable(paths: Sequence[str], *, num_threads: int, progress: str | None = None) -> dict[str, str]:
+def unreadable(paths: Sequence[str], *, num_threads: int, doing: str | None = None) -> dict[str, str]:
     """{path: reason} of the files that DALI cannot decode in full. Decodes them all, on the CPU.
 
-    progress: what to call the work on stderr while it lasts; None says nothing.
+    doing: what to call the work on stderr while it lasts; None says nothing.
     """
+    with progress(doing) if doing else nullcontext(lambda done, of_all: None) as show:
+        return _unreadable(paths, num_threads, show)
+
+
+def _unreadable(paths: Sequence[str], num_threads: int, show: Callable[[int, int], None]) -> dict[str, str]:
     bad: dict[str, str] = {}
     decoder = _decoder(num_threads)
     for start in range(0, len(paths), CHUNK):
+        show(start, len(paths))
         chunk = []
         for path in paths[start : start + CHUNK]:
             try:
@@ -41,9 +48,6 @@ def unreadable(paths: Sequence[str], *, num_threads: int, progress: str | None =
                 if _fails(decoder, [encoded]):
                     bad[path] = "no image that DALI decodes: corrupt, truncated or of another format"
                     decoder = _decoder(num_threads)
-        if progress and sys.stderr.isatty():
-            done = min(start + CHUNK, len(paths))
-            print(f"\r{progress}: {done}/{len(paths)}", end="\n" if done == len(paths) else "", file=sys.stderr)
     return bad
 
 
@@ -54,8 +58,8 @@ def name_the_file(error: RuntimeError, recent: Iterable[str], every: Sequence[st
         if path in text:
             return f"cannot read {path}: {_reason(path, num_threads)}"
     recent = list(dict.fromkeys(recent))
-    for paths, progress in ((recent, None), (every, "looking for the unreadable image")):
-        for path, reason in unreadable(paths, num_threads=num_threads, progress=progress).items():
+    for paths, doing in ((recent, None), (every, "looking for the unreadable image")):
+        for path, reason in unreadable(paths, num_threads=num_threads, doing=doing).items():
             return f"cannot read {path}: {reason}"
     return text.strip()
 

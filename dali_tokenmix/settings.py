@@ -63,7 +63,7 @@ def _data(root: str | Path, on_error: str) -> ImageFolder:
     if on_error == "raise":
         return data
     relative = dict(zip(data.paths(), data.files, strict=True))
-    bad = unreadable(list(relative), num_threads=threads(None), progress="checking images")
+    bad = unreadable(list(relative), num_threads=threads(None), doing="checking images")
     return data.without({relative[path]: reason for path, reason in bad.items()})
 
 

@@ -30,6 +30,6 @@ typedef unsigned long long uint64_t;
 #define MISALIGNMENT(pointer, bytes) 0
 #define PREFETCH(pointer) __builtin_prefetch(pointer, 1)
 #define LOWEST_BIT(word) __builtin_ctz(word)
-#define FOR_EACH_ROW(r, count) _Pragma("omp parallel for schedule(dynamic, 64)") for (int64_t r = 0; r < (count); ++r)
+#define FOR_EACH_ROW(r, count) _Pragma("omp parallel for schedule(dynamic, 256)") for (int64_t r = 0; r < (count); ++r)
 #define FOR_EACH_LANE(v, count) for (int64_t v = 0; v < (count); ++v)
 #endif

@@ -145,6 +145,29 @@ def test_in_place_spares_the_copy(inplace):
     assert (left == seen[:3]) is inplace
 
 
+def test_several_mixes_of_one_node_keep_to_themselves():
+    """DALI merges equal nodes; a copy that is written to must not be merged with another."""
+    pipeline = Pipeline(6, 2, None, seed=1)
+    data, labels = provenance(6, 32, 32, "uint8"), np.arange(6, dtype=np.int32)
+    with pipeline:
+        images, ids = fn.external_source(lambda: list(data), layout="HWC"), fn.external_source(lambda: list(labels))
+        copied = fn.copy(images)
+        mixes = [
+            dtm.fn.token_mix(images, ids, num_classes=6, mixer=mixer, return_plan=True)
+            for mixer in (dtm.TokenMix(patch_size=8), dtm.TokenMix(patch_size=8), dtm.CutMix(minmax=(0.5, 0.6)))
+        ]
+        pipeline.set_outputs(images, copied, *(node for mixed, _, plan in mixes for node in (mixed, plan["mask"])))
+    pipeline.build()
+    for _ in range(3):
+        clean, copied, one, one_mask, two, two_mask, cut, cut_mask = (out.as_array() for out in pipeline.run())
+        np.testing.assert_array_equal(clean, data)
+        np.testing.assert_array_equal(copied, data)
+        assert not np.array_equal(one_mask, two_mask)
+        for mixed, mask, patch in ((one, one_mask, 8), (two, two_mask, 8), (cut, cut_mask, 1)):
+            shown = np.kron(mask, np.ones((patch, patch), np.uint8)).astype(bool)[..., None]
+            np.testing.assert_array_equal(mixed, np.where(shown, data[::-1], data))
+
+
 def batch(shape=(32, 32, 3), dtype=np.uint8, samples=4):
     return np.zeros((samples, *shape), dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         for name in ("mixers", "weights"):
-            if not isinstance(given := getattr(self, name), Sequence | None):
+            if not isinstance(given := getattr(self, name), Iterable | None):
                 raise TypeError(f"{name} must be a list, got {given!r}")
         object.__setattr__(self, "mixers", tuple(self.mixers))
         choice("mode", self.mode, ("batch", "pair"))

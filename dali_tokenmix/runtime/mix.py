@@ -60,7 +60,7 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
             f"images are {height} x {width} as {layout}, the plan is for {image_size[0]} x {image_size[1]}"
         )
     if any(side > 1 and stride == 0 for side, stride in zip(view.shape, view.strides, strict=True)):
-        raise ValueError(f"images must not share memory among themselves, got strides {view.strides} bytes: pass a copy")
+        raise ValueError(f"images must not share memory, got strides {view.strides} bytes: pass a copy")
     step = dict(zip(layout, view.strides, strict=True))
     item = view.itemsize
     packed_pixels = (channels == 1 or step["C"] == item) and (width == 1 or step["W"] == channels * item)

@@ -1,0 +1,62 @@
+"""Interleaved timing: what is compared takes turns, so that a machine's moods hit all alike."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+
+def interleaved(work: dict[str, Callable[[int], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of each call: {name: (rounds,)}. Every function is called once a round, after one uncounted round.
+
+    A function gets the number of the call, to pick fresh memory with.
+    """
+    seconds = {name: np.zeros(rounds) for name in work}
+    call = 0
+    for number in range(-1, rounds):
+        for name, function in work.items():
+            start = time.perf_counter()
+            function(call)
+            if number >= 0:
+                seconds[name][number] = time.perf_counter() - start
+            call += 1
+    return seconds
+
+
+def spread(values: np.ndarray, scale: float = 1.0, digits: int = 2) -> str:
+    """Median and p20..p80."""
+    low, middle, high = np.percentile(values * scale, (20, 50, 80))
+    return f"{middle:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def describe_machine() -> str:
+    """Processor, cores, versions and commit, in one line."""
+    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
+    names = ("nvidia-dali-cuda120", "nvidia-dali-cuda130", "torch", "torchvision", "numpy")
+    packages = ", ".join(f"{name} {found}" for name in names if (found := _version(name)))
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    cores = len(os.sched_getaffinity(0))
+    return f"{model}, {cores} cores; Python {platform.python_version()}, {packages}; commit {commit or 'unknown'}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
