@@ -53,7 +53,9 @@ def soft_targets(ids: DataNode, rows: DataNode, num_classes: int, smoothing: flo
     def fill(labels: View, plan: View, out: View) -> None:
         targets(labels, plan, out, smoothing=smoothing)
 
-    return op.new_output(fill, (num_classes,), on_device_of(like, ids), on_device_of(like, rows))
+    soft = op.new_output(fill, (num_classes,), on_device_of(like, ids), on_device_of(like, rows))
+    # CuPy's memory is free for reuse as soon as its owner lets go, whatever stream still reads it; DALI's own is not.
+    return fn.copy(soft) if like.device == "gpu" else soft
 
 
 def plan_nodes(rows: DataNode, sizes: DataNode, mixer: Any, layout: Layout | None) -> dict[str, DataNode]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,7 @@ from skimage import data
 from torchvision.transforms import v2 as transforms
 
 import dali_tokenmix as dtm
-from dali_tokenmix.pipeline import AREA, ASPECT, without_padding
+from dali_tokenmix.pipeline import AREA, ASPECT, BatchPlanner, without_padding
 
 SIZES = [(500, 375), (333, 501), (451, 300), (256, 256), (100, 130), (201, 640)]
 
@@ -100,6 +103,39 @@ def test_crop_boxes_are_distributed_as_torchvisions():
     for column in range(4):
         assert stats.ks_2samp(ours[:, column], theirs[:, column]).pvalue > 1e-3
     assert stats.ks_2samp(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 1e-3
+
+
+def operators(nodes):
+    """All operators that these nodes come from, by id."""
+    found, pending = {}, list(nodes)
+    while pending:
+        operator = pending.pop().source
+        if operator.id not in found:
+            found[operator.id] = operator
+            pending += operator.inputs or []
+    return found
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_gpu_graph_is_the_cpu_graph_on_other_devices(photo_folder, train):
+    """Without a driver a GPU graph cannot run, but it can be written: same operators, images never back on the CPU."""
+    source = clean(photo_folder, train=train, mixer=dtm.TokenMix() if train else None, dtype="float32")
+    graphs = {}
+    for device in ("cpu", "gpu"):
+        graph = dataclasses.replace(source._graph, device=device)
+        pipeline = Pipeline(6, 2, 0 if device == "gpu" else None)
+        with pipeline:
+            images, targets, index = graph.outputs(BatchPlanner(graph, True, 2))
+        assert (images.device, targets.device, index.device) == (device, device, "cpu")
+        graphs[device] = operators([images, targets])
+        for operator in graphs[device].values():
+            onto_cpu = any(node.device == "cpu" for node in operator.outputs)
+            assert not (onto_cpu and any(node.device == "gpu" for node in operator.inputs)), operator.name
+    names = [
+        sorted(name for operator in graph.values() if "Copy" not in (name := re.sub(r"[_0-9]+$", "", operator.name)))
+        for graph in graphs.values()
+    ]
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize(
