@@ -3,13 +3,14 @@
 from importlib import import_module
 from typing import Any
 
-from .labels import soft_targets
+from .labels import crop_maps, scored, soft_targets
 from .mixers import Choice, CutMix, MixUp, TokenMix
 from .mixing import apply, draw
 from .plan import Plan
 
 __version__ = "0.1.0"
-__all__ = ["Choice", "CutMix", "Loader", "MixUp", "Plan", "TokenMix", "apply", "draw", "fn", "soft_targets"]
+__all__ = ["Choice", "CutMix", "Loader", "MixUp", "Plan", "TokenMix"]
+__all__ += ["apply", "crop_maps", "draw", "fn", "scored", "soft_targets"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,41 +1,133 @@
-"""Plan and labels -> targets: the only place a target is made."""
+"""Plan, labels and maps -> targets: the only place a target is made."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from .checks import integer, number
-from .plan import Plan
-from .runtime import targets
+from . import runtime
+from .checks import choice, integer, number
+from .plan import Plan, region_offsets
 from .runtime.arrays import view
 
+OFFICIAL_EPSILON = 1e-8  # what the released code adds to a map's sum
 
-def soft_targets(plan: Plan, labels: Any, num_classes: int, smoothing: float = 0.1) -> np.ndarray:
+
+def soft_targets(
+    plan: Plan,
+    labels: Any,
+    num_classes: int,
+    smoothing: float = 0.1,
+    maps: Any = None,
+    *,
+    compat: Literal["official"] | None = None,
+) -> np.ndarray:
     """Dense soft targets, (N, C) float32 on the CPU.
 
     For a sample of class a whose partner is of class b: (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C, with s
     the label smoothing. Where a and b are the same class, the two terms add. With own + other = 1 a row sums to 1.
 
     Args:
-        plan: of draw(); its own and other are the weights.
+        plan: of draw(); its own and other are the weights, unless there are maps.
         labels: (N,) class ids, whole numbers of any array library on the CPU.
         num_classes: C >= 1.
         smoothing: s in [0, 1].
+        maps: (N, gh, gw) activation maps, see scored(): the weights are then the shares of the maps that show.
+        compat: "official" gives the released code's targets, own * onehot(a) + other * onehot(b) - s / 2 at each of the
+            two classes, and s / C everywhere; they can be negative.
 
     Raises TypeError for labels that are no whole numbers, ValueError for labels outside [0, num_classes) and for
     shapes that do not fit.
     """
-    if not isinstance(plan, Plan):
-        raise TypeError(f"plan must be a Plan, got {plan!r}")
     num_classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
+    choice("compat", compat, (None, "official"))
     ids = class_ids(labels, num_classes)
     if len(ids) != len(plan):
         raise ValueError(f"labels must be ({len(plan)},), one for each sample of the plan, got {len(ids)}")
+    if maps is not None:
+        plan = scored(plan, maps, compat=compat)
     out = np.empty((len(plan), num_classes), np.float32)
-    targets(view("labels", ids), view("plan", plan.packed), view("targets", out), smoothing=smoothing)
+    runtime.targets(
+        view("labels", ids),
+        view("plan", plan.packed),
+        view("targets", out),
+        smoothing=smoothing,
+        official=compat == "official",
+    )
+    return out
+
+
+def scored(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) -> Plan:
+    """The plan with TokenMix's label weights: how much of each side's object shows (ECCV 2022, arXiv 2207.08409).
+
+    With A a sample's map divided by its sum, and m the partner's share of a cell: own = sum((1 - m) * A_own),
+    other = sum(m * A_partner). They need not sum to 1.
+
+    Args:
+        plan: of draw().
+        maps: (N, gh, gw) >= 0, each sample's activation map of its own class, on its crop: see crop_maps(). On the
+            plan's token grid m is the mask; on any other grid, and for boxes, it is the area covered.
+        compat: "official" adds 1e-8 to the sums, as the released code does; else an all-zero map counts as uniform.
+
+    Raises ValueError for maps that are negative, not finite or of another shape.
+    """
+    array = _maps("maps", maps, len(plan))
+    shapes = tuple(region.shape for region in plan.regions)
+    rows = plan.rows()
+    packed = rows.view(np.uint8).reshape(len(plan), -1)
+    runtime.score(
+        view("plan", packed),
+        view("maps", array),
+        shapes,
+        region_offsets(shapes),
+        plan.image_size,
+        epsilon=OFFICIAL_EPSILON if compat == "official" else 0.0,
+    )
+    return plan.with_weights(rows["own"].copy(), rows["other"].copy())
+
+
+def crop_maps(
+    full_maps: Any,
+    boxes: Any,
+    flips: Any,
+    grid: tuple[int, int],
+    *,
+    compat: Literal["official"] | None = None,
+) -> np.ndarray:
+    """Maps of whole images, cut to crop boxes: (N, gh, gw) float32 on the CPU.
+
+    Bilinear ROI-align as torchvision.ops.roi_align(aligned=True, sampling_ratio=-1) on the boxes in map cells.
+
+    Args:
+        full_maps: (N, h, w) finite numbers, each of a whole image.
+        boxes: (N, 4) y0, x0, y1, x1 in fractions of the full image, in [0, 1], y0 < y1 and x0 < x1.
+        flips: (N,) bool, True where the crop was mirrored left to right.
+        grid: (gh, gw) >= 1, cells of the result.
+        compat: "official" swaps the axes of the boxes, as the released TokenMix, TokenLabeling and ReLabel code does:
+            the map is then that of the crop mirrored at the diagonal.
+
+    Raises ValueError for arrays that do not fit.
+    """
+    choice("compat", compat, (None, "official"))
+    maps = _maps("full_maps", full_maps, None, negative=True)
+    boxes = np.ascontiguousarray(boxes, np.float32)
+    flips = np.ascontiguousarray(flips).astype(np.uint8)
+    if boxes.shape != (len(maps), 4):
+        raise ValueError(f"boxes must be ({len(maps)}, 4), one for each map, got shape {boxes.shape}")
+    y0, x0, y1, x1 = boxes.T
+    inside = (y0 >= 0) & (y0 < y1) & (y1 <= 1) & (x0 >= 0) & (x0 < x1) & (x1 <= 1)
+    if not inside.all():
+        raise ValueError(f"boxes must be y0 < y1 and x0 < x1 in [0, 1], got {boxes[~inside][0]}")
+    if flips.shape != (len(maps),):
+        raise ValueError(f"flips must be ({len(maps)},), one for each map, got shape {flips.shape}")
+    if len(grid) != 2:
+        raise ValueError(f"grid must be (rows, columns), got {grid!r}")
+    out = np.empty((len(maps), *(integer("grid", side, at_least=1) for side in grid)), np.float32)
+    if compat == "official":
+        boxes = np.ascontiguousarray(boxes[:, [1, 0, 3, 2]])
+    runtime.crop_maps(view("full_maps", maps), view("boxes", boxes), view("flips", flips), view("out", out))
     return out
 
 
@@ -52,3 +144,13 @@ def class_ids(labels: Any, num_classes: int) -> np.ndarray:
         wrong = array[(array < 0) | (array >= num_classes)][0]
         raise ValueError(f"labels must be in [0, num_classes={num_classes}), got {wrong}")
     return np.ascontiguousarray(array, np.int32)
+
+
+def _maps(name: str, maps: Any, samples: int | None, *, negative: bool = False) -> np.ndarray:
+    array = np.ascontiguousarray(maps, np.float32)
+    if array.ndim != 3 or 0 in array.shape or (samples is not None and len(array) != samples):
+        expected = "(N, h, w)" if samples is None else f"({samples}, gh, gw), one for each sample of the plan"
+        raise ValueError(f"{name} must be {expected}, got shape {array.shape}")
+    if not np.isfinite(array).all() or (not negative and (array < 0).any()):
+        raise ValueError(f"{name} must be finite{'' if negative else ' and >= 0'}, got {array.min()} to {array.max()}")
+    return array

@@ -2,7 +2,9 @@
 // The CPU library: every kernel by the host compiler, and what the launcher asks of the library itself.
 #include "blend.cu"
 #include "block_mask.cu"
+#include "crop_maps.cu"
 #include "exchange.cu"
+#include "score.cu"
 #include "targets.cu"
 #ifdef _OPENMP
 #include <omp.h>
@@ -23,4 +25,6 @@ SIZE_OF(Blend)
 SIZE_OF(BlockMask)
 SIZE_OF(Words)
 SIZE_OF(Targets)
+SIZE_OF(CropMaps)
+SIZE_OF(Score)
 SIZE_OF(PlanHead)

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // targets: dense soft labels from a plan's weights; (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C.
+// The released code's are own * onehot(a) + other * onehot(b) - s / 2 at each of the two, and s / C.
 #include "image.cuh"
 
 struct Targets {
   PlanRows rows;
   int32_t samples, classes;
-  float keep, floor;  // 1 - s and s / C
-  float unknown;      // NaN
+  float keep, shift, floor;  // 1 - s, 0 and s / C; the released code's: 1, -s / 2 and s / C
+  float unknown;             // NaN
 };
 
 // A label outside [0, classes) makes its rows NaN: on a GPU nobody looks at the labels before.
@@ -17,8 +18,8 @@ KERNEL targets(const int32_t* labels, const uint8_t* plan, float* out, Targets p
     bool known = 0 <= a && a < p.classes && 0 <= b && b < p.classes;
     FOR_EACH_LANE(c, p.classes) {
       float value = p.floor;
-      if (c == a) value += p.keep * head->own;
-      if (c == b) value += p.keep * head->other;
+      if (c == a) value += p.keep * head->own + p.shift;
+      if (c == b) value += p.keep * head->other + p.shift;
       out[i * p.classes + c] = known ? value : p.unknown;
     }
   }

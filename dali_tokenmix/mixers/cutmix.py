@@ -15,7 +15,7 @@ from .token_mix import clipped_boxes
 
 @dataclass(frozen=True, kw_only=True)
 class CutMix(Pairing):
-    """A box of the partner replaces the same box of the sample.
+    """A box of the partner replaces the same box of the sample (Yun et al., arXiv 1905.04899).
 
     Args:
         alpha: > 0; the box's share of the image is 1 - lambda with lambda ~ Beta(alpha, alpha). The box has the image's

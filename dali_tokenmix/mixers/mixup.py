@@ -14,7 +14,7 @@ from .pairing import Pairing
 
 @dataclass(frozen=True, kw_only=True)
 class MixUp(Pairing):
-    """Every pixel becomes lambda * own + (1 - lambda) * partner.
+    """Every pixel becomes lambda * own + (1 - lambda) * partner (Zhang et al., arXiv 1710.09412).
 
     Args:
         alpha: > 0; lambda ~ Beta(alpha, alpha).

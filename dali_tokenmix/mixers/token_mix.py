@@ -19,7 +19,7 @@ LEAST_ASPECT = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class TokenMix(Pairing):
-    """Tokens of the partner replace tokens of the sample, at the same places.
+    """Tokens of the partner replace tokens of the sample, at the same places (Liu et al., arXiv 2207.08409).
 
     Args:
         patch_size: side of a token in pixels, >= 1. The image need not divide into tokens: the last row and column

@@ -2,6 +2,6 @@
 
 from .draw import block_mask, philox
 from .mix import apply_plan
-from .score import targets
+from .score import crop_maps, score, targets
 
-__all__ = ["apply_plan", "block_mask", "philox", "targets"]
+__all__ = ["apply_plan", "block_mask", "crop_maps", "philox", "score", "targets"]

@@ -46,14 +46,18 @@ def compile_cubin(stem: str, architecture: int) -> bytes:
         nvrtc.destroyProgram(program)
 
 
+def file_of(name: str) -> str:
+    """The stem of the file that holds kernel `name`: the longest that the name begins with."""
+    return OWNER.get(name) or next(s for s in sorted(sources.names(), key=len, reverse=True) if name.startswith(s))
+
+
 @cache
 def _function(name: str, device: int) -> Any:
     import cupy
 
-    stem = OWNER.get(name) or next(s for s in sorted(sources.names(), key=len, reverse=True) if name.startswith(s))
     capability = int(cupy.cuda.Device(device).compute_capability)
     with cupy.cuda.Device(device):
-        return cupy.RawModule(path=str(_cached(stem, capability))).get_function(name)
+        return cupy.RawModule(path=str(_cached(file_of(name), capability))).get_function(name)
 
 
 def _cached(stem: str, architecture: int) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def _struct(*fields: tuple[str, Any]) -> np.dtype:
+def _struct(*fields: tuple) -> np.dtype:
     return np.dtype(list(fields), align=True)
 
 
@@ -23,6 +23,9 @@ IMAGE = _struct(
 )
 PLAN_ROWS = _struct(("stride", "i4"), ("region", "i4"))
 
+MOST_REGIONS = 4
+REGION = _struct(("kind", "i4"), ("offset", "i4"), ("patch", "i4"), ("grid_h", "i4"), ("grid_w", "i4"))
+
 STRUCTS = {
     "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_w", "i4")),
     "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
@@ -36,9 +39,27 @@ STRUCTS = {
         ("attempts", "i4"),
         ("official", "i4"),
     ),
+    "CropMaps": _struct(("samples", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("grid_h", "i4"), ("grid_w", "i4")),
+    "Score": _struct(
+        ("rows", PLAN_ROWS),
+        ("samples", "i4"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("map_h", "i4"),
+        ("map_w", "i4"),
+        ("regions", "i4"),
+        ("epsilon", "f8"),
+        ("region", REGION, (MOST_REGIONS,)),
+    ),
     "Words": _struct(("count", "i4")),
     "Targets": _struct(
-        ("rows", PLAN_ROWS), ("samples", "i4"), ("classes", "i4"), ("keep", "f4"), ("floor", "f4"), ("unknown", "f4")
+        ("rows", PLAN_ROWS),
+        ("samples", "i4"),
+        ("classes", "i4"),
+        ("keep", "f4"),
+        ("shift", "f4"),
+        ("floor", "f4"),
+        ("unknown", "f4"),
     ),
 }
 

@@ -1,14 +1,18 @@
-"""Kernels that make targets from a plan's weights."""
+"""Kernels that make targets: crop the teacher's maps, score a plan by them, write dense rows from its weights."""
 
 from __future__ import annotations
 
 import math
 
+from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid
 from .arrays import View
 from .launch import Work, launch
+from .params import MOST_REGIONS
 
 
-def targets(labels: View, rows: View, out: View, *, smoothing: float, threads: int | None = None) -> None:
+def targets(
+    labels: View, rows: View, out: View, *, smoothing: float, official: bool = False, threads: int | None = None
+) -> None:
     """Writes dense soft targets: labels (N,) int32, packed plan rows (N, bytes), out (N, C) float32, on one device."""
     samples, classes = out.shape
     launch(
@@ -21,7 +25,69 @@ def targets(labels: View, rows: View, out: View, *, smoothing: float, threads: i
         rows=(rows.strides[0], 0),
         samples=samples,
         classes=classes,
-        keep=1.0 - smoothing,
+        keep=1.0 if official else 1.0 - smoothing,
+        shift=-smoothing / 2 if official else 0.0,
         floor=smoothing / classes,
         unknown=math.nan,
     )
+
+
+def crop_maps(maps: View, boxes: View, flips: View, out: View, *, threads: int | None = None) -> None:
+    """ROI-align: float32 maps (N, h, w), boxes (N, 4) y0 x0 y1 x1 in fractions, bool flips (N,) -> out (N, gh, gw)."""
+    samples, map_h, map_w = maps.shape
+    _, grid_h, grid_w = out.shape
+    launch(
+        out.device,
+        "crop_maps",
+        "CropMaps",
+        (maps.address, boxes.address, flips.address, out.address),
+        Work(samples * grid_h, grid_w),
+        threads=threads or 1,
+        samples=samples,
+        map_h=map_h,
+        map_w=map_w,
+        grid_h=grid_h,
+        grid_w=grid_w,
+    )
+
+
+def score(
+    rows: View,
+    maps: View,
+    shapes: tuple[RegionShape, ...],
+    offsets: tuple[int, ...],
+    image_size: Size,
+    *,
+    epsilon: float = 0.0,
+    threads: int | None = None,
+) -> None:
+    """Writes own and other of packed plan rows, (N, bytes) uint8, from the samples' maps, (N, h, w) float32 >= 0."""
+    samples, map_h, map_w = maps.shape
+    if len(shapes) > MOST_REGIONS:
+        raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(shapes)}")
+    regions = [_region(shape, offset) for shape, offset in zip(shapes, offsets, strict=True)]
+    launch(
+        rows.device,
+        "score",
+        "Score",
+        (rows.address, maps.address),
+        Work(samples, 1),
+        threads=threads or 1,
+        rows=(rows.strides[0], 0),
+        samples=samples,
+        height=image_size[0],
+        width=image_size[1],
+        map_h=map_h,
+        map_w=map_w,
+        regions=len(regions),
+        epsilon=epsilon,
+        region=regions + [(0,) * 5] * (MOST_REGIONS - len(regions)),
+    )
+
+
+def _region(shape: RegionShape, offset: int) -> tuple[int, ...]:
+    """RegionData of score.cu."""
+    if isinstance(shape, TokenGrid):
+        return 0, offset, shape.patch_size, *shape.grid
+    kinds = {BoxShape: 1, BlendShape: 2}
+    return kinds[type(shape)], offset, 0, 0, 0
