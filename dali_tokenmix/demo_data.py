@@ -79,7 +79,7 @@ def mix_samples(data: ImageFolder, device: str, *, image_size: int, threads: int
     from nvidia.dali import fn, pipeline_def
 
     from .fn import token_mix
-    from .readable import name_the_file
+    from .readable import explain
 
     chosen = np.random.default_rng(seed).permutation(len(data.files))[:BATCH]
     paths = [data.paths()[k] for k in chosen]
@@ -101,7 +101,7 @@ def mix_samples(data: ImageFolder, device: str, *, image_size: int, threads: int
     try:
         batch = [tensors.as_cpu().as_array() for tensors in graph().run()]
     except RuntimeError as error:
-        raise RuntimeError(name_the_file(error, (), paths, threads)) from error
+        raise RuntimeError(explain(error, (), paths, threads)) from error
     patches = (image_size, 1, TokenMix().patch_size)
     mixes = [Mix(patch, *batch[2 + 4 * k : 6 + 4 * k]) for k, patch in enumerate(patches)]
     return Samples(data.classes, batch[0], batch[1].reshape(-1), (mixes[0], mixes[1], mixes[2]))

@@ -11,6 +11,7 @@ from nvidia.dali.data_node import DataNode
 from . import nodes, op
 from .checks import choice, integer, number
 from .labels import class_ids
+from .planner import seeded_plan
 from .runtime.mix import Layout
 
 
@@ -65,7 +66,7 @@ def token_mix(
     def plan_batch(seeds: np.ndarray, ids: np.ndarray, shapes: np.ndarray, *layouts: np.ndarray) -> tuple:
         checked = class_ids(ids, num_classes)
         size = _image_size(shapes, layouts[0] if layouts else None, layout)
-        return nodes.packed_plan(mixer, seeds, size), checked
+        return seeded_plan(mixer, seeds, size).packed, checked
 
     sizes = images.shape(dtype=types.INT64)
     layouts = (fn.get_property(images, key="layout"),) if images.device == "cpu" else ()

@@ -14,8 +14,9 @@ from nvidia.dali.pipeline import Pipeline
 
 from . import settings
 from .checks import integer
-from .pipeline import BatchPlanner, batches, padded_batches, shard_samples
-from .readable import name_the_file
+from .pipeline import batches, padded_batches, shard_samples
+from .planner import BatchPlanner
+from .readable import explain
 from .settings import IMAGENET_MEAN, IMAGENET_STD
 
 STATE_VERSION = 1
@@ -164,7 +165,7 @@ class Loader:
         except RuntimeError as error:
             recent = [self._graph.paths[k] for batch in reversed(self._planner.recent) for k in batch]
             self.close()
-            raise RuntimeError(name_the_file(error, recent, self._graph.paths, self._threads)) from error
+            raise RuntimeError(explain(error, recent, self._graph.paths, self._threads)) from error
         return (
             torch.from_dlpack(images.as_tensor()),
             torch.from_dlpack(targets.as_tensor()),

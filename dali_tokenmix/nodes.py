@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
-from . import op
-from .mixing import draw
-from .plan import read_rows, region_offsets, row_dtype, untouched
+from . import op, runtime
+from .plan import read_rows, region_offsets, row_dtype
 from .regions import Size
-from .runtime import apply_plan, targets
 from .runtime.arrays import View
 from .runtime.mix import Layout, find_layout, images_of
 
@@ -25,33 +24,45 @@ def random_seeds(seed: int | None) -> DataNode:
     return fn.random.uniform(range=[0, 65536], shape=[SEED_WORDS], dtype=types.INT32, **known)
 
 
-def packed_plan(mixer: Any, seeds: np.ndarray, image_size: Size, valid: int | None = None) -> np.ndarray:
-    """The rows of the plan a mixer draws, (N, bytes) uint8."""
-    seed = sum(int(word) % 2**16 << 16 * k for k, word in enumerate(seeds[0]))
-    return draw(mixer, len(seeds), image_size, seed, valid=valid).packed
-
-
-def untouched_plan(mixer: Any, samples: int, image_size: Size) -> np.ndarray:
-    """The rows of a plan that changes nothing, (N, bytes) uint8."""
-    return untouched(samples, image_size, () if mixer is None else mixer.shapes(image_size)).packed
-
-
 def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> DataNode:
     """Mixes the node's own memory by CPU rows, which follow the images to their device."""
 
     def mix_batch(batch: View, plan: View) -> None:
         seen = images_of(batch, layout=layout)
         shapes = mixer.shapes((seen.height, seen.width))
-        apply_plan(seen, plan, shapes, region_offsets(shapes), threads=1)  # the graph keeps the other cores busy
+        # one thread: the graph keeps the other cores busy
+        runtime.apply_plan(seen, plan, shapes, region_offsets(shapes), threads=1)
 
     return op.in_place(mix_batch, images, on_device_of(images, rows))
+
+
+def teacher_maps(teacher: Any, images: DataNode, ids: DataNode, wanted: Callable[[], bool]) -> DataNode:
+    """(h, w) float32 activation maps of each sample's class, by a Teacher on clean images, where the images are.
+
+    wanted: asked for each batch; where nothing will be mixed, the teacher is spared and a map is one cell.
+    """
+
+    def look(batch: Any, labels: Any) -> Any:
+        return teacher(batch, labels) if wanted() else batch.new_ones((len(batch), 1, 1)).float()
+
+    return op.torch_function(look, images, on_device_of(images, ids))
+
+
+def score(rows: DataNode, maps: DataNode, mixer: Any, image_size: Size) -> DataNode:
+    """The rows, with own and other from the maps, where the maps are. What is mixed by them waits for the maps."""
+    shapes = mixer.shapes(image_size)
+
+    def score_batch(plan: View, seen: View) -> None:
+        runtime.score(plan, seen, shapes, region_offsets(shapes), image_size)
+
+    return op.in_place(score_batch, on_device_of(maps, rows), maps)
 
 
 def soft_targets(ids: DataNode, rows: DataNode, num_classes: int, smoothing: float, like: DataNode) -> DataNode:
     """(C,) float32 targets on the device of `like`, from checked int32 class ids and CPU rows."""
 
     def fill(labels: View, plan: View, out: View) -> None:
-        targets(labels, plan, out, smoothing=smoothing)
+        runtime.targets(labels, plan, out, smoothing=smoothing)
 
     soft = op.new_output(fill, (num_classes,), on_device_of(like, ids), on_device_of(like, rows))
     # CuPy's memory is free for reuse as soon as its owner lets go, whatever stream still reads it; DALI's own is not.

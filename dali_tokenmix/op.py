@@ -8,6 +8,7 @@ the canary.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -76,6 +77,26 @@ def new_output(function: Callable[..., None], row: tuple[int, ...], *inputs: Dat
     return _whole_batch(callback, inputs, device, 1)[0]
 
 
+def torch_function(function: Callable[..., Any], *inputs: DataNode) -> DataNode:
+    """Runs function(*tensors) -> tensor on torch tensors that share the batches' memory, on DALI's stream."""
+    import torch
+
+    device = inputs[0].device
+
+    def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
+        with contextlib.nullcontext() if stream is None else torch.cuda.stream(torch.cuda.ExternalStream(stream)):
+            result = function(*map(torch.utils.dlpack.from_dlpack, capsules))
+            return (torch.utils.dlpack.to_dlpack(result.contiguous()),)
+
+    def on_copies(*arrays: Any) -> tuple[Any, ...]:
+        result = function(*map(torch.from_dlpack, arrays))
+        return (result.contiguous().numpy() if device == "cpu" else _array_module(device).from_dlpack(result),)
+
+    if not whole_batch_available():
+        return _per_sample(on_copies, inputs, device, 1)[0]
+    return _whole_batch(callback, inputs, device, 1)[0]
+
+
 @cache
 def _operator() -> type | None:
     """DALI's class for `_JaxFunction`, with the callback kept alive by the operator; None if DALI has it no more."""
@@ -137,8 +158,6 @@ def _array_module(device: str) -> Any:
 
 
 def _on_stream(stream: int | None) -> Any:
-    import contextlib
-
     if stream is None:
         return contextlib.nullcontext()
     import cupy

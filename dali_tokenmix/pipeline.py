@@ -12,6 +12,7 @@ from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 
 from . import nodes, op
+from .planner import BatchPlanner
 from .regions import Size
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # torchvision's RandomResizedCrop
@@ -22,7 +23,11 @@ LINEAR = {"interp_type": types.INTERP_LINEAR, "antialias": True}
 
 @dataclass(frozen=True)
 class Graph:
-    """All that a graph is made of. `labels` are those of `paths`; seeds: (shuffle, crop, flip, mix, others)."""
+    """All that a graph is made of.
+
+    labels: (paths,) int32 classes of `paths`. label_maps, teacher: what scores the labels, a store or a model; neither:
+    area. seeds: (shuffle, crop, flip, mix, others).
+    """
 
     paths: list[str]
     labels: np.ndarray
@@ -41,6 +46,8 @@ class Graph:
     shard_id: int
     num_shards: int
     last_batch: Literal["drop", "partial", "fill"]
+    label_maps: Any = None
+    teacher: Any = None
     seeds: tuple[int, ...] = (0,) * 5
 
     def build(
@@ -64,14 +71,22 @@ class Graph:
     def outputs(self, planner: BatchPlanner) -> tuple[DataNode, DataNode, DataNode]:
         """The graph: (images, targets, indices)."""
         jpegs, index = self._read()
-        images = self._train_images(jpegs) if self.train else self._eval_images(jpegs)
+        images, crop = self._train_images(jpegs) if self.train else (self._eval_images(jpegs), {})
+        known = {"seeds": nodes.random_seeds(self.seeds[3]), "index": index}
+        if self.label_maps is not None:
+            known |= crop
         if self.augment is not None:
             images = self.augment(images)
-        inputs: tuple[DataNode, ...] = (nodes.random_seeds(self.seeds[3]), index)
-        if self.augment is not None:
-            inputs += (images.shape(dtype=types.INT64),)
-        rows, ids = op.host(planner, *inputs, outputs=2)
+            known["shapes"] = images.shape(dtype=types.INT64)
+
+        def plan(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return planner(**dict(zip(known, arrays, strict=True)))
+
+        rows, ids = op.host(plan, *known.values(), outputs=2)
         if self.mixer is not None:
+            if self.teacher is not None:
+                maps = nodes.teacher_maps(self.teacher, images, ids, lambda: planner.mixing)
+                rows = nodes.score(rows, maps, self.mixer, self.image_size)
             images = nodes.mix(images, rows, self.mixer, "NHWC")
         targets = nodes.soft_targets(ids, rows, self.num_classes, self.smoothing, images)
         return self._normalised(images), targets, index
@@ -93,15 +108,17 @@ class Graph:
         )
         return jpegs, index
 
-    def _train_images(self, jpegs: DataNode) -> DataNode:
-        """Random crop, decoded alone, and resized; mirrored by handing the resize its columns from right to left."""
-        start, shape = fn.random_crop_generator(
-            fn.peek_image_shape(jpegs), random_area=AREA, random_aspect_ratio=ASPECT, seed=self.seeds[1]
-        )
-        crops = fn.decoders.image_slice(jpegs, start=start, shape=shape, axes=[0, 1], device=self._decode_on)
+    def _train_images(self, jpegs: DataNode) -> tuple[DataNode, dict[str, DataNode]]:
+        """Random crop, decoded alone, and resized; mirrored by handing the resize its columns from right to left.
+
+        Also the crop, as planner.boxes_of() takes it.
+        """
+        full = fn.peek_image_shape(jpegs)
+        start, size = fn.random_crop_generator(full, random_area=AREA, random_aspect_ratio=ASPECT, seed=self.seeds[1])
+        crops = fn.decoders.image_slice(jpegs, start=start, shape=size, axes=[0, 1], device=self._decode_on)
         mirrored = fn.cast(fn.random.coin_flip(seed=self.seeds[2]), dtype=types.FLOAT)
         zero = mirrored * 0.0
-        return fn.resize(
+        images = fn.resize(
             crops,
             size=self.image_size,
             roi_start=fn.stack(zero, mirrored),
@@ -109,6 +126,7 @@ class Graph:
             roi_relative=True,
             **LINEAR,
         )
+        return images, {"start": start, "size": size, "full": full, "mirrored": mirrored}
 
     def _eval_images(self, jpegs: DataNode) -> DataNode:
         """torchvision's Resize (shorter side) and CenterCrop, with their rounding, in one resize of what stays."""
@@ -148,36 +166,6 @@ def whole_image(jpegs: DataNode, shape: DataNode, device: str) -> DataNode:
     """Decoded in full, but only once `shape` is known: DALI 2.4's decoder can crash on a header that cannot be read."""
     size = fn.cast(shape[0:2], dtype=types.INT32)
     return fn.decoders.image_slice(jpegs, start=[0, 0], shape=size, axes=[0, 1], device=device)
-
-
-class BatchPlanner:
-    """Seeds and sample indices of a batch -> plan rows and class ids. Its only state that counts is `mixing`.
-
-    recent: the indices of the last batches, for the message should one of their files be unreadable.
-    """
-
-    def __init__(self, graph: Graph, mixing: bool, depth: int) -> None:
-        self.graph, self.mixing, self.depth = graph, mixing, depth
-        self.recent: list[np.ndarray] = []
-
-    def __call__(self, seeds: np.ndarray, index: np.ndarray, *shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        graph, index = self.graph, index.reshape(-1)
-        self.recent = [*self.recent[-2 * self.depth - 2 :], index.copy()]
-        expected = (*graph.image_size, 3)
-        if shapes and (wrong := [tuple(map(int, s)) for s in shapes[0] if tuple(s) != expected]):
-            raise ValueError(f"augment must return images of shape {expected}, got {wrong[0]}")
-        if graph.mixer is None or not self.mixing:
-            rows = nodes.untouched_plan(graph.mixer, len(index), graph.image_size)
-        else:
-            valid = without_padding(index) if graph.last_batch == "partial" else len(index)
-            rows = nodes.packed_plan(graph.mixer, seeds, graph.image_size, valid)
-        return rows, graph.labels[index]
-
-
-def without_padding(index: np.ndarray) -> int:
-    """How many samples of a batch are no padding: the reader pads with its last sample, and has all others once."""
-    differs = np.flatnonzero(index != index[-1])
-    return int(differs[-1]) + 2 if len(differs) else 1
 
 
 def shard_samples(samples: int, graph: Graph) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -15,6 +16,7 @@ from .pipeline import whole_image
 from .progress import progress
 
 CHUNK = 16
+READING = ("readers.", "peek_image_shape", "decoders.", "random_crop_generator")  # what a file can fail in
 
 
 def unreadable(paths: Sequence[str], *, num_threads: int, doing: str | None = None) -> dict[str, str]:
@@ -51,14 +53,19 @@ def _unreadable(paths: Sequence[str], num_threads: int, show: Callable[[int, int
     return bad
 
 
-def name_the_file(error: RuntimeError, recent: Iterable[str], every: Sequence[str], num_threads: int) -> str:
-    """One line for a reader's or decoder's error: the file, if one of `recent` or of `every` is to blame, and why."""
+def explain(error: RuntimeError, recent: Iterable[str], every: Sequence[str], num_threads: int) -> str:
+    """What a pipeline's error says to a user: the file and why, if reading or decoding failed; else DALI's own words.
+
+    recent: paths that are likely to blame. every: all paths, searched where neither they nor the error name the file.
+    """
     text = str(error)
+    operator = re.search(r"operator `nvidia\.dali\.fn\.([a-z_.]+)`", text)
+    if not operator or not operator[1].startswith(READING):
+        return text.strip()
     for path in every:
         if path in text:
             return f"cannot read {path}: {_reason(path, num_threads)}"
-    recent = list(dict.fromkeys(recent))
-    for paths, doing in ((recent, None), (every, "looking for the unreadable image")):
+    for paths, doing in ((list(dict.fromkeys(recent)), None), (every, "looking for the unreadable image")):
         for path, reason in unreadable(paths, num_threads=num_threads, doing=doing).items():
             return f"cannot read {path}: {reason}"
     return text.strip()

@@ -16,7 +16,8 @@ from skimage import data
 from torchvision.transforms import v2 as transforms
 
 import dali_tokenmix as dtm
-from dali_tokenmix.pipeline import AREA, ASPECT, BatchPlanner, without_padding
+from dali_tokenmix.pipeline import AREA, ASPECT
+from dali_tokenmix.planner import BatchPlanner, without_padding
 
 SIZES = [(500, 375), (333, 501), (451, 300), (256, 256), (100, 130), (201, 640)]
 
