@@ -40,6 +40,8 @@ def soft_targets(
     Raises TypeError for labels that are no whole numbers, ValueError for labels outside [0, num_classes) and for
     shapes that do not fit.
     """
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan must be a Plan, got {plan!r}")
     num_classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
     choice("compat", compat, (None, "official"))

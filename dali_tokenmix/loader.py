@@ -55,6 +55,10 @@ class Loader:
         last_batch: "drop" leaves out what does not fill a batch, so that every shard has the same number of batches.
             "partial" yields it as a smaller batch; a shard may have one batch more than another. "fill" repeats the
             shard's last sample, on every shard to the same number of batches.
+        supervision: "imagenet" weighs labels by area, "tokenmix" by how much of each object shows, which takes the
+            activation maps of a teacher: either teacher=, a Teacher that looks at every clean image on its way, or
+            label_maps=, a LabelStore or its path, made once for the data. Stored maps follow crop and flip, but not
+            what augment may do to an image.
         on_error: "raise" names the unreadable file when it is met. "skip" decodes every file once before the first
             epoch, leaves out the unreadable ones and lists them in `skipped`.
 
@@ -90,6 +94,9 @@ class Loader:
         num_shards: int = 1,
         seed: int = 0,
         last_batch: Literal["drop", "partial", "fill"] = "drop",
+        supervision: Literal["imagenet", "tokenmix"] = "imagenet",
+        teacher: Any = None,
+        label_maps: Any = None,
         on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
         self._graph, self._data = settings.graph(
@@ -109,6 +116,9 @@ class Loader:
             shard_id=shard_id,
             num_shards=num_shards,
             last_batch=last_batch,
+            supervision=supervision,
+            teacher=teacher,
+            label_maps=label_maps,
             on_error=on_error,
         )
         self._threads = settings.threads(num_threads)

@@ -21,6 +21,7 @@ CHOICES = {
     "dtype": tuple(DTYPES),
     "layout": ("NCHW", "NHWC"),
     "train": (True, False),
+    "supervision": ("imagenet", "tokenmix"),
 }
 
 
@@ -42,6 +43,12 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
     _check_mixer(given["mixer"], given["train"], given["batch_size"], given["image_size"])
     data = _data(root, on_error)
     given["num_classes"] = _num_classes(given["num_classes"], data)
+    supervision = given.pop("supervision")
+    check_supervision(supervision, given["teacher"], given["label_maps"])
+    if isinstance(given["label_maps"], str | Path):
+        from .label_store import LabelStore
+
+        given["label_maps"] = LabelStore.open(given["label_maps"], expect=data)
     described = Graph(paths=data.paths(), labels=data.labels, **given)
     if batches(len(data.files), described) == 0:
         raise ValueError(
@@ -49,6 +56,18 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
             f"which leaves nothing else, got {given['batch_size']}: use 'partial' or 'fill', or a smaller batch"
         )
     return described, data
+
+
+def check_supervision(supervision: str, teacher: Any, label_maps: Any) -> None:
+    """Raises ValueError where a supervision lacks its source of maps, has two, or has one it does not use."""
+    given = [name for name, value in (("teacher", teacher), ("label_maps", label_maps)) if value is not None]
+    if supervision == "imagenet" and given:
+        raise ValueError(
+            f"{given[0]} is of no use to supervision='imagenet': pass supervision='tokenmix', or leave it out"
+        )
+    if supervision == "tokenmix" and len(given) != 1:
+        found = " and ".join(given) or "neither"
+        raise ValueError(f"supervision='tokenmix' needs teacher= (a model) or label_maps= (a store), got {found}")
 
 
 def threads(num_threads: int | None) -> int:
