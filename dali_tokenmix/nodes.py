@@ -36,7 +36,7 @@ def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> 
     return op.in_place(mix_batch, images, on_device_of(images, rows))
 
 
-def teacher_maps(teacher: Any, images: DataNode, ids: DataNode, wanted: Callable[[], bool]) -> DataNode:
+def teacher_maps(teacher: Any, images: DataNode, ids: DataNode, wanted: Callable[[], bool] = lambda: True) -> DataNode:
     """(h, w) float32 activation maps of each sample's class, by a Teacher on clean images, where the images are.
 
     wanted: asked for each batch; where nothing will be mixed, the teacher is spared and a map is one cell.
@@ -48,14 +48,19 @@ def teacher_maps(teacher: Any, images: DataNode, ids: DataNode, wanted: Callable
     return op.torch_function(look, images, on_device_of(images, ids))
 
 
-def score(rows: DataNode, maps: DataNode, mixer: Any, image_size: Size) -> DataNode:
-    """The rows, with own and other from the maps, where the maps are. What is mixed by them waits for the maps."""
-    shapes = mixer.shapes(image_size)
+def score(rows: DataNode, maps: DataNode, mixer: Any, layout: Layout | None, images: DataNode) -> DataNode:
+    """The rows, with own and other from the maps, where the maps are. What is mixed by them waits for the maps.
 
-    def score_batch(plan: View, seen: View) -> None:
-        runtime.score(plan, seen, shapes, region_offsets(shapes), image_size)
+    images: those the rows are for; their memory is not looked at.
+    """
 
-    return op.in_place(score_batch, on_device_of(maps, rows), maps)
+    def score_batch(plan: View, seen: View, batch: View) -> None:
+        size = image_size_of(batch.shape, layout)
+        shapes = mixer.shapes(size)
+        runtime.score(plan, seen, shapes, region_offsets(shapes), size)
+
+    on_device = rows.gpu() if maps.device == "gpu" else fn.copy(rows, preserve=True)
+    return op.in_place(score_batch, on_device, maps, images)
 
 
 def soft_targets(ids: DataNode, rows: DataNode, num_classes: int, smoothing: float, like: DataNode) -> DataNode:

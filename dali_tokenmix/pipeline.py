@@ -86,7 +86,7 @@ class Graph:
         if self.mixer is not None:
             if self.teacher is not None:
                 maps = nodes.teacher_maps(self.teacher, images, ids, lambda: planner.mixing)
-                rows = nodes.score(rows, maps, self.mixer, self.image_size)
+                rows = nodes.score(rows, maps, self.mixer, "NHWC", images)
             images = nodes.mix(images, rows, self.mixer, "NHWC")
         targets = nodes.soft_targets(ids, rows, self.num_classes, self.smoothing, images)
         return self._normalised(images), targets, index
