@@ -50,6 +50,13 @@ def top_k_maps(features: Tensor, weight: Tensor, bias: Tensor, k: int) -> tuple[
     return ids.view(shape), torch.cat([part.values for part in found]).view(shape)
 
 
+def ordinary(values: Tensor, name: str) -> Tensor:
+    """A copy for autograd to use, unlike what inference mode made. On the CPU, ValueError unless all is finite."""
+    if values.device.type == "cpu" and not values.isfinite().all():
+        raise ValueError(f"{name} of the teacher must be finite, got {int((~values.isfinite()).sum())} others")
+    return values.clone()
+
+
 def _dense(features: Tensor, weight: Tensor, bias: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits (n, C, h * w) float32 with their labels, a few samples at a time."""
     rows, offsets = weight.float(), bias.float()[:, None]

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import __version__, demo, doctor
+from . import __version__, command_import, command_make, demo, doctor
 
-COMMANDS = {"demo": demo, "doctor": doctor}
+COMMANDS = {"demo": demo, "doctor": doctor, "import-labels": command_import, "make-labels": command_make}
 MISTAKE, INTERRUPTED = 2, 130  # exit codes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def scan(root: str | Path, *, skip: bool = False) -> ImageFolder:
     Raises NotADirectoryError for a root that is none, ValueError for one without class folders, for an empty class
     folder, for an image outside of class folders and for a file that is not an image; each names the path.
     """
+    if not isinstance(root, str | os.PathLike):
+        raise TypeError(f"root must be a path, got {root!r}")
     root = Path(root).absolute()
     if not root.is_dir():
         raise NotADirectoryError(f"root must be a folder with a folder for each class, got {root}")
@@ -62,6 +65,8 @@ def scan(root: str | Path, *, skip: bool = False) -> ImageFolder:
     for entry in entries:
         if not entry.is_dir() and is_image(entry.name):
             raise ValueError(f"images must be in class folders, got {entry.path} directly in root")
+        if not entry.is_dir() and not entry.is_file():
+            raise ValueError(f"{entry.path} is neither a folder nor a file: a broken link? Remove it")
     classes = tuple(entry.name for entry in entries if entry.is_dir())
     if not classes:
         raise ValueError(f"root must have a folder for each class, got none in {root}")
@@ -87,10 +92,19 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_ENDINGS)
 
 
-def _below(root: Path, name: str) -> list[str]:
-    found = []
-    for folder, folders, files in os.walk(root / name, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        inside = os.path.relpath(folder, root)
-        found += [os.path.join(inside, file) for file in files if not file.startswith(".")]
-    return found
+def _below(root: Path, name: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Paths below root of the files in a class folder and in folders in it, sorted; links are followed."""
+    folder = root / name
+    here = os.path.realpath(folder)
+    if here in above:
+        raise ValueError(f"{folder} links to a folder that it lies in: remove the link")
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        inside = os.path.join(name, entry.name)
+        if entry.is_dir():
+            yield from _below(root, inside, (*above, here))
+        elif entry.is_file():
+            yield inside
+        else:
+            raise ValueError(f"{entry.path} is no file: a broken link, a pipe or a device; remove it")

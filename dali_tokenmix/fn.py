@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
+from nvidia.dali.pipeline import do_not_convert
 
 from . import nodes, op
 from .checks import choice, integer, number
+from .checks import mixer as check_mixer
 from .labels import class_ids, crop_maps, scored
 from .planner import boxes_of, seeded_plan
 from .runtime.mix import Layout
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .label_store import LabelStore
 
 
+@do_not_convert
 def token_mix(
     images: DataNode,
     labels: DataNode,
@@ -67,8 +70,8 @@ def token_mix(
             raise TypeError(f"{name} must be a DALI node, got {type(node).__name__}")
     if labels.device != "cpu":
         raise ValueError(f"labels must be a CPU node, where they are checked, got one on the {labels.device}")
-    if not hasattr(mixer, "draw"):
-        raise TypeError(f"mixer must be a mixer such as TokenMix(), got {mixer!r}")
+    check_mixer("mixer", mixer)
+    choice("inplace", inplace, (False, True))
     num_classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
     choice("layout", layout, (None, "NHWC", "NCHW"))
@@ -105,6 +108,7 @@ def token_mix(
     return mixed, soft, nodes.plan_nodes(scores if scores.device == "cpu" else rows, known["shapes"], mixer, layout)
 
 
+@do_not_convert
 def label_maps(
     store: LabelStore, index: DataNode, crop: dict[str, DataNode] | None = None, *, grid: tuple[int, int] = (14, 14)
 ) -> DataNode:
@@ -137,8 +141,8 @@ def _image_size(shapes: np.ndarray, layouts: np.ndarray | None, layout: Layout |
     if (different := (shapes != shapes[0]).any(axis=1)).any():
         other = int(different.argmax())
         raise ValueError(
-            f"images must all have one shape within a batch, got {tuple(shapes[0])} for sample 0 "
-            f"and {tuple(shapes[other])} for sample {other}: resize or crop them first"
+            f"images must all have one shape within a batch, got {tuple(map(int, shapes[0]))} for sample 0 "
+            f"and {tuple(map(int, shapes[other]))} for sample {other}: resize or crop them first"
         )
     shape = (len(shapes), *map(int, shapes[0]))
     size = nodes.image_size_of(shape, layout)

@@ -8,13 +8,14 @@ Every tensor has a row for each sample, in the order of `ImageFolder.files`:
     scores  (files, k, h, w) float16         and their scores, strongest first
 
 and the header's metadata says, in JSON, what made them and for which files. The safetensors library checks the file
-when it is opened; rows are then read through a memory map of the bytes, because the library's own lazy slices take ranges
-only, and a batch is a set of arbitrary rows.
+when it is opened; rows are then read through a memory map of the bytes, because the library's own lazy slices take
+ranges only, and a batch is a set of arbitrary rows.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .dataset import ImageFolder
+from .label_rows import DTYPES, MAP_TYPES, layout
 
 FORMAT, VERSION = "dali_tokenmix labels", 1
-DTYPES = {"U8": np.uint8, "F16": np.float16, "F32": np.float32, "I32": np.int32}
-TENSORS = {"maps": ("U8", "F16"), "scales": ("F32",), "ids": ("I32",), "scores": ("F16",)}
+CHUNK = 4096  # rows in memory at a time, of all
 LENGTH_BYTES = 8  # of a safetensors file: the length of its header, little endian
 
 
@@ -33,7 +34,7 @@ class LabelStore:
     """Ground-truth maps and top-k classes by sample index. `LabelStore.open(path)` makes one.
 
     Maps cover the whole image: a crop is cut out of its map. uint8 maps are off by at most scale / 2, that is 1/510 of
-    the image's largest value; float16 ones by 2^-11 of the value itself.
+    the image's largest value; float16 ones by 2^-11 of the value itself, or 3e-8 if that is more.
 
     Attributes:
         path: of the file. metadata: what made the labels, plain values: teacher (a dict), image_size, resize, files,
@@ -46,9 +47,9 @@ class LabelStore:
         self.path, self.metadata = path, metadata
         self._maps, self._scales = tensors.get("maps"), tensors.get("scales")
         self._ids, self._scores = tensors.get("ids"), tensors.get("scores")
-        self.map_size: tuple[int, int] = (metadata["map_size"][0], metadata["map_size"][1])
-        self.map_type = None if self._maps is None else self._maps.dtype.name
-        self.k = 0 if self._ids is None else self._ids.shape[1]
+        self.map_size: tuple[int, int] = metadata["map_size"]
+        self.map_type: str | None = metadata["maps"]
+        self.k: int = metadata["topk"]
 
     @classmethod
     def open(cls, path: str | Path, *, expect: ImageFolder | str | None = None) -> LabelStore:
@@ -63,7 +64,7 @@ class LabelStore:
         metadata, tensors = _tensors(path)
         store = cls(path, metadata, tensors)
         if expect is not None:
-            store._check_data(expect)
+            store.check_data(expect)
         scales = store._scales
         if scales is not None and (bad := np.flatnonzero(~(np.isfinite(scales) & (scales >= 0)))).size:
             raise ValueError(f"{path} is damaged: the scale of sample {bad[0]} is {scales[bad[0]]}")
@@ -84,7 +85,7 @@ class LabelStore:
         if self._scales is not None:
             return self._maps[rows] * self._scales[rows][:, None, None]
         maps = self._maps[rows].astype(np.float32)
-        self._check_rows("map", rows, np.isfinite(maps) & (maps >= 0))
+        self._check_rows("the map must be finite and >= 0", rows, np.isfinite(maps) & (maps >= 0))
         return maps
 
     def topk(self, indices: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -96,8 +97,33 @@ class LabelStore:
             raise ValueError(f"{self.path} has no top-k labels: make it with topk=5, or another number of classes")
         rows = self._rows(indices)
         ids, scores = self._ids[rows], self._scores[rows].astype(np.float32)
-        self._check_rows("top-k labels", rows, np.isfinite(scores) & (ids >= 0))
+        self._check_rows("scores must be finite and class ids >= 0", rows, np.isfinite(scores) & (ids >= 0))
         return ids, scores
+
+    def blank(self) -> int:
+        """How many ground-truth maps are all zero: they say nothing, and area counts instead. Reads float16 maps."""
+        if self._scales is not None:
+            return int((self._scales == 0).sum())
+        rows = (range(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK))
+        return sum(int((~self.maps(chunk).any((1, 2))).sum()) for chunk in rows)
+
+    def check_data(self, expect: ImageFolder | str) -> None:
+        """Raises ValueError unless the labels are of this data set, or of one with this fingerprint."""
+        mine, files = self.metadata["fingerprint"], len(self)
+        if isinstance(expect, str):
+            given, where = expect, "those expected"
+        else:
+            given, where = expect.fingerprint(), f"those of {expect.root}"
+            if len(expect.files) != files:
+                raise ValueError(
+                    f"{self.path} belongs to another data set: it is of {files} files, {expect.root} has "
+                    f"{len(expect.files)}"
+                )
+        if given != mine:
+            raise ValueError(
+                f"{self.path} belongs to another data set: the names or the order of its files, of fingerprint {mine}, "
+                f"are not {where}, of {given}"
+            )
 
     def _rows(self, indices: Any) -> np.ndarray:
         rows = np.asarray(indices)
@@ -110,27 +136,10 @@ class LabelStore:
             raise IndexError(f"index {rows[outside][0]} is out of range for {self.path}, which has {len(self)} samples")
         return rows
 
-    def _check_rows(self, what: str, rows: np.ndarray, good: np.ndarray) -> None:
+    def _check_rows(self, rule: str, rows: np.ndarray, good: np.ndarray) -> None:
         if not good.all():
             row = rows[~good.reshape(len(rows), -1).all(1)][0]
-            raise ValueError(f"{self.path} is damaged: {what} of sample {row} must be finite and >= 0")
-
-    def _check_data(self, expect: ImageFolder | str) -> None:
-        mine = self.metadata["fingerprint"]
-        if isinstance(expect, str):
-            given, where = expect, "the one expected"
-        else:
-            given, where = expect.fingerprint(), str(expect.root)
-            if len(expect.files) != len(self):
-                raise ValueError(
-                    f"{self.path} belongs to another data set: it is of {len(self)} files, "
-                    f"{where} has {len(expect.files)}"
-                )
-        if given != mine:
-            raise ValueError(
-                f"{self.path} belongs to another data set: its files have the fingerprint {mine}, "
-                f"those of {where} {given}, so names or order differ"
-            )
+            raise ValueError(f"{self.path} is damaged at sample {row}: {rule}")
 
 
 def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -146,33 +155,42 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is no safetensors file, or truncated: {error}") from error
     metadata = _metadata(path, header.pop("__metadata__", {}))
-    files, (h, w), k = metadata["files"], metadata["map_size"], metadata["topk"]
-    shapes = {"maps": [files, h, w], "scales": [files], "ids": [files, k, h, w], "scores": [files, k, h, w]}
-    raw = np.memmap(path, np.uint8, "r").view(np.ndarray)
-    tensors = {}
-    for name in tensor_names(metadata["maps"], k):
-        entry = header.get(name, {"dtype": "none", "shape": []})
-        if entry["dtype"] not in TENSORS[name] or entry["shape"] != shapes[name]:
-            found = f"{entry['dtype']} {entry['shape']}"
-            raise ValueError(f"{path}: {name} must be {' or '.join(TENSORS[name])} {shapes[name]}, got {found}")
+    raw: np.ndarray = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    tensors: dict[str, np.ndarray] = {}
+    for name, (dtype, row) in layout(metadata["maps"], metadata["topk"], metadata["map_size"]).items():
+        entry, shape = header.get(name), [metadata["files"], *row]
+        if entry is None or entry["dtype"] != dtype or entry["shape"] != shape:
+            found = f"{entry['dtype']} {entry['shape']}" if entry else "none"
+            raise ValueError(f"{path} is no label store: tensor {name} must be {dtype} {shape}, got {found}")
         start, end = (LENGTH_BYTES + length + offset for offset in entry["data_offsets"])
-        tensors[name] = raw[start:end].view(DTYPES[entry["dtype"]]).reshape(shapes[name])
+        tensors[name] = raw[start:end].view(DTYPES[dtype]).reshape(shape)
     return metadata, tensors
 
 
 def _metadata(path: Path, strings: dict[str, str]) -> dict[str, Any]:
-    if strings.get("format") != json.dumps(FORMAT):
-        raise ValueError(f"{path} is a safetensors file but no label store: its metadata does not say so")
-    if strings.get("version") != json.dumps(VERSION):
-        raise ValueError(f"{path} is of version {strings.get('version')} of the format, this program reads {VERSION}")
-    metadata = {name: json.loads(value) for name, value in strings.items()}
-    missing = {"files", "fingerprint", "map_size", "maps", "topk", "teacher"} - set(metadata)
-    if missing:
-        raise ValueError(f"{path} is no label store: its metadata lacks {', '.join(sorted(missing))}")
+    try:
+        metadata = {name: json.loads(value) for name, value in strings.items()}
+    except ValueError:
+        metadata = {}
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file but no label store: its metadata does not say it is one")
+    if metadata.get("version") != VERSION:
+        raise ValueError(f"{path} is of version {metadata.get('version')} of the format, this program reads {VERSION}")
+    for name, (good, rule) in METADATA.items():
+        if not good(metadata.get(name)):
+            raise ValueError(f"{path} is no label store: {name} must be {rule}, got {metadata.get(name)!r}")
+    metadata["map_size"] = tuple(metadata["map_size"])
     return metadata
 
 
-def tensor_names(maps: str | None, topk: int) -> tuple[str, ...]:
-    """Tensors of a store with such maps ("uint8", "float16" or None) and topk classes."""
-    ground_truth = {"uint8": ("maps", "scales"), "float16": ("maps",), None: ()}[maps]
-    return (*ground_truth, *(("ids", "scores") if topk else ()))
+def _counts(value: Any, least: int = 1) -> bool:
+    return type(value) is int and value >= least
+
+
+METADATA: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "files": (_counts, "a whole number >= 1"),
+    "fingerprint": (lambda value: isinstance(value, str), "text"),
+    "map_size": (lambda value: isinstance(value, list) and len(value) == 2 and all(map(_counts, value)), "[h, w]"),
+    "maps": (lambda value: value is None or value in MAP_TYPES, "uint8, float16 or null"),
+    "topk": (lambda value: _counts(value, 0), "a whole number"),
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,11 @@ from .readable import explain
 from .settings import IMAGENET_MEAN, IMAGENET_STD
 
 STATE_VERSION = 1
-# What a state depends on: DALI would restore it into another run without a word.
+STATE = {"version", "run", "epoch", "batch", "origin", "mixing", "pipeline"}
+# What the batches depend on: DALI would restore a state into another run without a word.
 IDENTITY = (
-    *("batch_size", "image_size", "mixer", "num_classes", "train", "device"),
-    *("shard_id", "num_shards", "last_batch"),
+    *("batch_size", "image_size", "mixer", "num_classes", "smoothing", "train", "device", "mean", "std", "dtype"),
+    *("layout", "shard_id", "num_shards", "last_batch"),
 )
 
 
@@ -133,6 +135,8 @@ class Loader:
         self._length = batches(len(self.files), self._graph)
         self._mixing, self._origin, self._loops, self._resumed = True, 0, 0, False
         self._pipeline: Pipeline | None = None
+        self._checkpoint: bytes | None = None  # of a pipeline that was closed
+        self._failed, self._process = False, os.getpid()
         self._planner: BatchPlanner | None = None
 
     def __len__(self) -> int:
@@ -140,8 +144,8 @@ class Loader:
         return self._length
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        if self.batch and not self._resumed:
-            self._start_epoch(self.epoch + 1)
+        if self._failed or (self.batch and not self._resumed):
+            self._start_epoch(self.epoch + (self.batch > 0))
         self._resumed = False
         self._loops += 1
         return self._loop(self._loops)
@@ -166,15 +170,17 @@ class Loader:
         return images[:valid], targets[:valid]
 
     def _run(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        if os.getpid() != self._process:
+            raise RuntimeError("a Loader does not survive a fork: make a new one in the child process")
         if self._pipeline is None:
-            self._build(None)
+            self._build(self._checkpoint)
         assert self._pipeline is not None
         assert self._planner is not None
         try:
             images, targets, index = self._pipeline.run()
         except RuntimeError as error:
             recent = [self._graph.paths[k] for batch in reversed(self._planner.recent) for k in batch]
-            self.close()
+            self._pipeline, self._checkpoint, self._failed = None, None, True
             raise RuntimeError(explain(error, recent, self._graph.paths, self._threads)) from error
         return (
             torch.from_dlpack(images.as_tensor()),
@@ -195,8 +201,8 @@ class Loader:
 
     def _start_epoch(self, epoch: int) -> None:
         """An epoch from its first batch, in a pipeline of its own: seeds come from the epoch it starts at."""
-        self.close()
-        self.epoch, self.batch, self._origin = epoch, 0, epoch
+        self._pipeline = self._checkpoint = None
+        self.epoch, self.batch, self._origin, self._failed = epoch, 0, epoch, False
 
     @property
     def mixing(self) -> bool:
@@ -207,15 +213,12 @@ class Loader:
     def mixing(self, value: bool) -> None:
         value = bool(value)
         if value != self._mixing and self._pipeline is not None:
-            checkpoint = self._pipeline.checkpoint()  # batches made ahead are mixed as before: make them again
-            self.close()
-            self._mixing = value
-            self._build(checkpoint)
+            self.close()  # batches made ahead are mixed as before: the next one is made again
         self._mixing = value
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is, between any two batches, in plain numbers and text: torch.save and JSON take it."""
-        checkpoint = None if self._pipeline is None else base64.b64encode(self._pipeline.checkpoint()).decode()
+        checkpoint = self._checkpoint if self._pipeline is None else self._pipeline.checkpoint()
         return {
             "version": STATE_VERSION,
             "run": self._identity(),
@@ -223,7 +226,7 @@ class Loader:
             "batch": self.batch,
             "origin": self._origin,
             "mixing": self._mixing,
-            "pipeline": checkpoint,
+            "pipeline": None if checkpoint is None else base64.b64encode(checkpoint).decode(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -233,39 +236,28 @@ class Loader:
         """
         if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
             raise ValueError(f"state must be of Loader.state_dict(), version {STATE_VERSION}, got {state!r:.80}")
+        if missing := STATE - set(state):
+            raise ValueError(f"state must have {', '.join(sorted(STATE))}, got no {', '.join(sorted(missing))}")
         for name, value in self._identity().items():
             if state["run"].get(name) != value:
                 raise ValueError(f"state is of a run with {name}={state['run'].get(name)!r}, this loader has {value!r}")
-        self.close()
-        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        self.epoch = integer("state['epoch']", state["epoch"], at_least=0)
+        self.batch = integer("state['batch']", state["batch"], at_least=0, at_most=self._length - 1)
         self._origin, self._mixing = int(state["origin"]), bool(state["mixing"])
-        self._resumed = True
+        self._checkpoint = None if state["pipeline"] is None else base64.b64decode(state["pipeline"])
+        self._pipeline, self._failed, self._resumed = None, False, True
         self._loops += 1
-        if state["pipeline"] is not None:
-            self._build(base64.b64decode(state["pipeline"]))
 
     def close(self) -> None:
-        """Frees the pipeline and its threads. The next batch builds a new one."""
+        """Frees the pipeline and its threads. The next batch builds a new one, which goes on where this one was."""
+        if self._pipeline is not None:
+            self._checkpoint = self._pipeline.checkpoint()
         self._pipeline = self._planner = None
 
     def _identity(self) -> dict[str, Any]:
-        names = (
-            "batch_size",
-            "image_size",
-            "mixer",
-            "num_classes",
-            "train",
-            "device",
-            "shard_id",
-            "num_shards",
-            "last_batch",
-        )
-        identity = {name: str(getattr(self._graph, name)) for name in names}
-        return identity | {
-            "files": self._data.fingerprint(),
-            "seed": self._seed,
-            "augment": self._graph.augment is not None,
-        }
+        identity = {name: str(getattr(self._graph, name)) for name in IDENTITY}
+        used = {name: getattr(self._graph, name) is not None for name in ("augment", "teacher", "label_maps")}
+        return identity | used | {"files": self._data.fingerprint(), "seed": self._seed}
 
 
 def _seeds(seed: int, origin: int, shard: int) -> tuple[int, ...]:

@@ -30,10 +30,22 @@ def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> 
     def mix_batch(batch: View, plan: View) -> None:
         seen = images_of(batch, layout=layout)
         shapes = mixer.shapes((seen.height, seen.width))
+        if plan.shape[1] != row_dtype(shapes).itemsize:
+            raise ValueError(f"mixer must draw plans of the layout that its shapes() tells, got {mixer!r}")
         # one thread: the graph keeps the other cores busy
         runtime.apply_plan(seen, plan, shapes, region_offsets(shapes), threads=1)
 
     return op.in_place(mix_batch, images, on_device_of(images, rows))
+
+
+def require_uint8(images: DataNode) -> DataNode:
+    """The same node, once its dtype is checked."""
+
+    def check(batch: View) -> None:
+        if batch.dtype != "uint8":
+            raise TypeError(f"augment must return uint8 images, got {batch.dtype}")
+
+    return op.in_place(check, images)
 
 
 def teacher_maps(teacher: Any, images: DataNode, ids: DataNode, wanted: Callable[[], bool] = lambda: True) -> DataNode:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from nvidia.dali import fn, math, types
+from nvidia.dali import fn, math, pipeline_def, types
 from nvidia.dali.data_node import DataNode
-from nvidia.dali.pipeline import Pipeline
+from nvidia.dali.pipeline import Pipeline, do_not_convert
 
 from . import nodes, op
 from .planner import BatchPlanner
@@ -54,29 +54,43 @@ class Graph:
         self, planner: BatchPlanner, *, num_threads: int, depth: int, device_id: int | None, checkpoint: Any
     ) -> Pipeline:
         """The built pipeline; outputs are images, targets and sample indices. planner draws its plans."""
-        pipeline = Pipeline(
-            self.batch_size,
-            num_threads,
-            device_id,
+
+        @pipeline_def(enable_conditionals=self.augment is not None)  # DALI's auto_aug asks for it
+        def graph() -> tuple[DataNode, DataNode, DataNode]:
+            return self.outputs(planner)
+
+        pipeline = graph(
+            batch_size=self.batch_size,
+            num_threads=num_threads,
+            device_id=device_id,
             seed=self.seeds[4],
             prefetch_queue_depth=depth,
             enable_checkpointing=True,  # always: it changes the order in which DALI shuffles
             checkpoint=checkpoint,
         )
-        with pipeline:
-            pipeline.set_outputs(*self.outputs(planner))
         pipeline.build()
         return pipeline
 
     def outputs(self, planner: BatchPlanner) -> tuple[DataNode, DataNode, DataNode]:
-        """The graph: (images, targets, indices)."""
+        """The graph: (images, targets, indices). DALI rewrites this function where there is an augment, for its `if`s."""
         jpegs, index = self._read()
-        images, crop = self._train_images(jpegs) if self.train else (self._eval_images(jpegs), {})
+        images, crop = self._images(jpegs)
+        if self.augment is not None:
+            images = self.augment(images)
+        images, targets = self._mixed(images, index, crop, planner)
+        return images, targets, index
+
+    @do_not_convert
+    def _mixed(
+        self, images: DataNode, index: DataNode, crop: dict[str, DataNode], planner: BatchPlanner
+    ) -> tuple[DataNode, DataNode]:
         known = {"seeds": nodes.random_seeds(self.seeds[3]), "index": index}
         if self.label_maps is not None:
             known |= crop
         if self.augment is not None:
-            images = self.augment(images)
+            if not isinstance(images, DataNode):
+                raise TypeError(f"augment must return one DALI node, got {type(images).__name__}")
+            images = nodes.require_uint8(images)
             known["shapes"] = images.shape(dtype=types.INT64)
 
         def plan(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,8 +103,13 @@ class Graph:
                 rows = nodes.score(rows, maps, self.mixer, "NHWC", images)
             images = nodes.mix(images, rows, self.mixer, "NHWC")
         targets = nodes.soft_targets(ids, rows, self.num_classes, self.smoothing, images)
-        return self._normalised(images), targets, index
+        return self._normalised(images), targets
 
+    @do_not_convert
+    def _images(self, jpegs: DataNode) -> tuple[DataNode, dict[str, DataNode]]:
+        return self._train_images(jpegs) if self.train else (self._eval_images(jpegs), {})
+
+    @do_not_convert
     def _read(self) -> tuple[DataNode, DataNode]:
         order = (
             {"shuffle_after_epoch": True, "shuffle_after_epoch_seed": self.seeds[0]}

@@ -48,7 +48,7 @@ class Plan:
     other: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        partner = np.ascontiguousarray(self.partner, np.int32)
+        partner = _read_only(np.array(self.partner, np.int32, ndmin=1))
         samples = np.arange(len(partner))
         if partner.ndim != 1 or len(partner) == 0:
             raise ValueError(f"partner must be (N,) with N >= 1, got shape {partner.shape}")
@@ -149,4 +149,10 @@ def _weights(name: str, values: np.ndarray, samples: int) -> np.ndarray:
     weights = np.ascontiguousarray(values, np.float32)
     if weights.shape != (samples,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(f"{name} must be ({samples},) finite weights >= 0, got {values!r}")
-    return weights
+    return _read_only(weights.copy())
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A checked array must stay what it was when it was checked: kernels trust it."""
+    array.setflags(write=False)
+    return array

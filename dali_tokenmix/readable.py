@@ -62,9 +62,8 @@ def explain(error: RuntimeError, recent: Iterable[str], every: Sequence[str], nu
     operator = re.search(r"operator `nvidia\.dali\.fn\.([a-z_.]+)`", text)
     if not operator or not operator[1].startswith(READING):
         return text.strip()
-    for path in every:
-        if path in text:
-            return f"cannot read {path}: {_reason(path, num_threads)}"
+    if named := max((path for path in every if path in text), key=len, default=None):  # a.jpg is in a.jpg.jpg
+        return f"cannot read {named}: {_reason(named, num_threads)}"
     for paths, doing in ((list(dict.fromkeys(recent)), None), (every, "looking for the unreadable image")):
         for path, reason in unreadable(paths, num_threads=num_threads, doing=doing).items():
             return f"cannot read {path}: {reason}"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import devices
+from . import checks, devices
 from .checks import choice, integer, number
 from .dataset import ImageFolder, scan
 from .mixing import draw
@@ -39,7 +39,7 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
     given["mean"], given["std"] = _normalisation(given["mean"], given["std"], given["dtype"])
     given["batch_size"] = integer("batch_size", given["batch_size"], at_least=1)
     given["shard_id"] = integer("shard_id", given["shard_id"], at_least=0, at_most=num_shards - 1)
-    given["image_size"] = _image_size(given["image_size"])
+    given["image_size"] = checks.image_size(given["image_size"])
     _check_mixer(given["mixer"], given["train"], given["batch_size"], given["image_size"])
     data = _data(root, on_error)
     given["num_classes"] = _num_classes(given["num_classes"], data)
@@ -49,7 +49,11 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
         from .label_store import LabelStore
 
         given["label_maps"] = LabelStore.open(given["label_maps"], expect=data)
+    elif hasattr(given["label_maps"], "check_data"):
+        given["label_maps"].check_data(data)
     described = Graph(paths=data.paths(), labels=data.labels, **given)
+    if num_shards > len(data.files):
+        raise ValueError(f"num_shards must be at most the {len(data.files)} images of root, got {num_shards}")
     if batches(len(data.files), described) == 0:
         raise ValueError(
             f"batch_size must be at most a shard's {len(data.files) // num_shards} samples with last_batch='drop', "
@@ -86,14 +90,6 @@ def _data(root: str | Path, on_error: str) -> ImageFolder:
     return data.without({relative[path]: reason for path, reason in bad.items()})
 
 
-def _image_size(image_size: Any) -> tuple[int, int]:
-    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-    if len(sides) != 2:
-        raise ValueError(f"image_size must be one number or (height, width), got {image_size!r}")
-    height, width = (integer("image_size", side, at_least=1, at_most=2**15) for side in sides)
-    return height, width
-
-
 def _num_classes(num_classes: int | None, data: ImageFolder) -> int:
     if num_classes is None:
         return len(data.classes)
@@ -122,8 +118,7 @@ def _normalisation(mean: Any, std: Any, dtype: str) -> tuple[Any, Any]:
 def _check_mixer(mixer: Any, train: bool, batch_size: int, image_size: tuple[int, int]) -> None:
     if mixer is None:
         return
-    if not hasattr(mixer, "draw"):
-        raise TypeError(f"mixer must be a mixer such as TokenMix() or None, got {mixer!r}")
+    checks.mixer("mixer", mixer)
     if not train:
         raise ValueError(f"mixer must be None with train=False, got {mixer!r}: evaluation does not mix")
     draw(mixer, batch_size, image_size)  # one that cannot fit the image says so now

@@ -70,6 +70,8 @@ class TokenMix(Pairing):
         return Plan(pairs.partner, (Tokens(bits, self.patch_size),), batch.image_size)
 
     def _total(self, grid: TokenGrid) -> int:
+        if self.compat and min(grid.grid) < 2:
+            raise ValueError(f"compat='official' needs a grid of at least 2 x 2, got {grid.grid[0]} x {grid.grid[1]}")
         total = int(self.ratio * grid.tokens + 1e-9)  # 0.29 * 100 is 28.999...
         total += self.min_tokens if self.compat else 0
         if not 0 < total < grid.tokens + bool(self.compat):

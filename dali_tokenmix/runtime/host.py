@@ -24,7 +24,10 @@ class HostKernels:
         self._library = ctypes.CDLL(str(path))
         self._argument_types = {name: np.ctypeslib.as_ctypes_type(dtype) for name, dtype in STRUCTS.items()}
         for name, dtype in STRUCTS.items():
-            compiled = ctypes.c_int32.in_dll(self._library, f"size_of_{name}").value
+            try:
+                compiled = ctypes.c_int32.in_dll(self._library, f"size_of_{name}").value
+            except ValueError:
+                compiled = 0
             if compiled != dtype.itemsize:
                 raise RuntimeError(
                     f"{path} has {compiled} bytes for {name}, params.py {dtype.itemsize}: build it again"

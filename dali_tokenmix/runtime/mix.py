@@ -59,7 +59,7 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
         raise ValueError(
             f"images are {height} x {width} as {layout}, the plan is for {image_size[0]} x {image_size[1]}"
         )
-    if any(side > 1 and stride == 0 for side, stride in zip(view.shape, view.strides, strict=True)):
+    if _overlaps(view):
         raise ValueError(f"images must not share memory, got strides {view.strides} bytes: pass a copy")
     step = dict(zip(layout, view.strides, strict=True))
     item = view.itemsize
@@ -77,6 +77,16 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
     if min(strides) < 0:
         raise ValueError(f"images must not run backwards, got strides {view.strides} bytes")
     return Images(view, n, planes, height, width, pixel_bytes, strides)
+
+
+def _overlaps(view: View) -> bool:
+    """Whether two elements may lie at one address: some axis steps less far than all shorter steps together reach."""
+    reach = view.itemsize
+    for stride, side in sorted((abs(stride), side) for stride, side in zip(view.strides, view.shape, strict=True)):
+        if side > 1 and stride < reach:
+            return True
+        reach += stride * (side - 1)
+    return False
 
 
 def find_layout(shape: tuple[int, ...], image_size: Size | None) -> Layout:
