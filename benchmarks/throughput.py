@@ -46,9 +46,8 @@ def main() -> None:
     for name, rate in rates.items():
         print(f"{name:20} {spread(rate, digits=0):>22} images/s  {base[name] / base['torchvision']:.2f}x torchvision")
     mixed, plain = rates["Loader, TokenMix"], rates["Loader, mixer=None"]
-    print(
-        f"TokenMix / mixer=None {np.median(mixed) / np.median(plain):.3f}, round by round {spread(mixed / plain, digits=3)}"
-    )
+    ratio, rounds = np.median(mixed) / np.median(plain), spread(mixed / plain, digits=3)
+    print(f"TokenMix / mixer=None {ratio:.3f}, round by round {rounds}")
 
 
 def ours(root: Path, mixer, options: argparse.Namespace) -> Iterator:

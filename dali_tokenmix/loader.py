@@ -144,6 +144,7 @@ class Loader:
         return self._length
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        self._check_process()  # before a pipeline is dropped: in a forked child that would hang
         if self._failed or (self.batch and not self._resumed):
             self._start_epoch(self.epoch + (self.batch > 0))
         self._resumed = False
@@ -170,8 +171,7 @@ class Loader:
         return images[:valid], targets[:valid]
 
     def _run(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        if os.getpid() != self._process:
-            raise RuntimeError("a Loader does not survive a fork: make a new one in the child process")
+        self._check_process()
         if self._pipeline is None:
             self._build(self._checkpoint)
         assert self._pipeline is not None
@@ -187,6 +187,10 @@ class Loader:
             torch.from_dlpack(targets.as_tensor()),
             index.as_array().reshape(-1).astype(np.int64),
         )
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError("a Loader does not survive a fork: make a new one in the child process")
 
     def _build(self, checkpoint: bytes | None) -> None:
         graph = replace(self._graph, seeds=_seeds(self._seed, self._origin, self._graph.shard_id))

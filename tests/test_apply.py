@@ -219,3 +219,17 @@ def test_a_forked_child_of_a_process_that_mixed_with_threads_mixes_too(threads):
 def test_default_threads_follow_openmp_s_variable(variable, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
     assert host.default_threads() == (threads or len(os.sched_getaffinity(0)))
+
+
+def test_images_that_overlap_in_memory_are_refused():
+    base = np.zeros(4 * 224 * 672, np.uint8)
+    sliding = np.lib.stride_tricks.as_strided(base, (4, 224, 224, 3), (300, 672, 3, 1))
+    with pytest.raises(ValueError, match="images must not share memory"):
+        dtm.apply(dtm.draw(dtm.TokenMix(), 4, 224), sliding)
+
+
+def test_a_checked_plan_cannot_be_changed():
+    plan = dtm.draw(dtm.TokenMix(), 4, 64)
+    for array in (plan.partner, plan.own, plan.other):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 9

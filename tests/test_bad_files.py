@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 
@@ -170,3 +171,36 @@ def test_the_folder_order_is_torchvisions(tmp_path):
     theirs, ours = ImageFolder(root), loader(root, batch_size=2)
     assert list(ours.classes) == theirs.classes
     assert sorted(ours.files) == sorted(str(path).removeprefix(f"{root}/") for path, _ in theirs.samples)
+
+
+def test_the_longer_of_two_names_is_told_apart(folder):
+    source_file = folder / "rocket" / "001.jpg"
+    shutil.copy(source_file, folder / "rocket" / "001.jpg.jpg")
+    source = loader(folder)
+    (folder / "rocket" / "001.jpg.jpg").unlink()
+    with pytest.raises(RuntimeError, match=r"001\.jpg\.jpg: no such file"):
+        list(source)
+
+
+def test_what_is_no_file_is_named(folder):
+    os.mkfifo(folder / "rocket" / "pipe.jpg")
+    with pytest.raises(ValueError, match=r"pipe\.jpg is no file"):
+        loader(folder)
+    (folder / "rocket" / "pipe.jpg").unlink()
+    (folder / "rocket" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    with pytest.raises(ValueError, match=r"gone\.jpg is no file"):
+        loader(folder)
+    (folder / "rocket" / "gone.jpg").unlink()
+    (folder / "rocket" / "loop").symlink_to(folder / "rocket")
+    with pytest.raises(ValueError, match="links to a folder that it lies in"):
+        loader(folder)
+    (folder / "rocket" / "loop").unlink()
+    (folder / "lost").symlink_to(folder / "nowhere")
+    with pytest.raises(ValueError, match="lost is neither a folder nor a file"):
+        loader(folder)
+
+
+def test_links_to_files_and_folders_are_followed(folder, tmp_path):
+    (folder / "rocket" / "more").symlink_to(shutil.copytree(folder / "coffee", tmp_path / "elsewhere"))
+    (folder / "rocket" / "one.jpg").symlink_to(folder / "chelsea" / "001.jpg")
+    assert len(loader(folder).files) == 51

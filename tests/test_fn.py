@@ -235,3 +235,24 @@ def test_embedded_in_a_stock_pipeline(photo_folder):
             rows[n, labels[n, 0]] += 0.45
             rows[n, labels[partner[n], 0]] += 0.45
         np.testing.assert_allclose(targets, rows, atol=1e-6)
+
+
+def test_token_mix_in_a_pipeline_with_conditionals():
+    from nvidia.dali import pipeline_def
+
+    data = provenance(6, 32, 32, "uint8")
+
+    @pipeline_def(batch_size=6, num_threads=2, device_id=None, enable_conditionals=True)
+    def conditional():
+        images = fn.external_source(lambda: list(data), layout="HWC")
+        labels = fn.external_source(lambda: list(np.arange(6, dtype=np.int32)))
+        if fn.random.coin_flip(seed=1, dtype=types.BOOL):
+            images = fn.copy(images)
+        mixed, _, plan = dtm.fn.token_mix(images, labels, num_classes=6, mixer=dtm.TokenMix(8), return_plan=True)
+        return mixed, plan["mask"]
+
+    pipeline = conditional()
+    pipeline.build()
+    mixed, mask = (output.as_array() for output in pipeline.run())
+    shown = np.kron(mask, np.ones((8, 8), np.uint8)).astype(bool)[..., None]
+    np.testing.assert_array_equal(mixed, np.where(shown, data[::-1], data))

@@ -324,3 +324,130 @@ def test_gpu_without_a_driver_is_one_clear_line(photo_folder):
     with pytest.raises(RuntimeError, match=r"^device='gpu': no NVIDIA driver.*; or use device='cpu'$"):
         loader(photo_folder, device="gpu")
     assert dtm.Loader(photo_folder, batch_size=8, image_size=32).device == "cpu"
+
+
+@pytest.mark.parametrize("suite", ["rand_augment", "trivial_augment_wide", "auto_augment"])
+def test_dalis_auto_aug_fits_in(photo_folder, suite):
+    from nvidia.dali.auto_aug import auto_augment, rand_augment, trivial_augment
+
+    chosen = {
+        "rand_augment": lambda images: rand_augment.rand_augment(images, n=2, m=9),
+        "trivial_augment_wide": trivial_augment.trivial_augment_wide,
+        "auto_augment": auto_augment.auto_augment,
+    }[suite]
+    whole = epochs(loader(photo_folder, augment=chosen))
+    assert not equal(whole, epochs(loader(photo_folder)))
+    source = loader(photo_folder, augment=chosen)
+    next(iter(source))
+    resumed = loader(photo_folder, augment=chosen)
+    resumed.load_state_dict(source.state_dict())
+    assert equal(whole[1:], epochs(resumed))
+
+
+def test_an_augment_must_return_uint8_images(photo_folder):
+    from nvidia.dali import fn, types
+
+    for mixer in (None, MIXER):
+        source = loader(photo_folder, mixer=mixer, augment=lambda images: fn.cast(images, dtype=types.FLOAT))
+        with pytest.raises(RuntimeError, match="augment must return uint8 images, got float32"):
+            next(iter(source))
+    with pytest.raises(TypeError, match="augment must return one DALI node, got NoneType"):
+        next(iter(loader(photo_folder, augment=lambda images: None)))
+
+
+@pytest.mark.parametrize("after", [0, 2, 5, 7])
+def test_closing_changes_nothing(photo_folder, after):
+    whole = epochs(loader(photo_folder), 2)
+    source = loader(photo_folder)
+    seen = []
+    for number, batch in enumerate(batch for _ in range(2) for batch in source):
+        seen.append(batch)
+        if number + 1 == after:
+            source.close()
+            assert source.state_dict()["pipeline"] is not None
+    assert equal(seen, whole)
+
+
+def test_after_an_error_the_next_loop_is_a_new_epoch(photo_folder):
+    """Not a second helping of the first."""
+    whole = epochs(loader(photo_folder), 2)
+    fail = {"now": False}
+
+    def teacher(images, labels):
+        if fail["now"]:
+            raise ArithmeticError("once")
+        return images.float().mean((1, 2, 3))[:, None, None]
+
+    source = loader(photo_folder, supervision="tokenmix", teacher=teacher)
+    first = [images.clone() for images, _ in source]
+    assert all(torch.equal(a, b[0]) for a, b in zip(first, whole[:5], strict=True))
+    fail["now"] = True
+    with pytest.raises(RuntimeError, match="once"):
+        epochs(source, 2)
+    fail["now"] = False
+    again = [(images.clone(), source.indices) for images, _ in source]
+    assert source.epoch >= 2
+    assert sorted(np.concatenate([index for _, index in again])) == list(range(40))
+    assert not torch.equal(again[0][0], first[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch": 99}, r"state\['batch'\] must be in 0..4, got 99"),
+        ({"epoch": -1}, r"state\['epoch'\] must be in 0"),
+        ({"run": None}, "state is of a run with batch_size=None|state must"),
+    ],
+)
+def test_a_malformed_state_is_refused(photo_folder, change, message):
+    source = loader(photo_folder)
+    state = {**source.state_dict(), **change}
+    if change.get("run", 0) is None:
+        state["run"] = {}
+    with pytest.raises(ValueError, match=message):
+        source.load_state_dict(state)
+    with pytest.raises(ValueError, match="state must have batch, epoch"):
+        source.load_state_dict({"version": 1})
+
+
+def test_more_shards_than_images_are_refused(photo_folder):
+    for last_batch in ("drop", "partial", "fill"):
+        with pytest.raises(ValueError, match="num_shards must be at most the 40 images of root, got 41"):
+            loader(photo_folder, num_shards=41, last_batch=last_batch)
+
+
+def test_a_fork_is_told_to_make_its_own(photo_folder):
+    import multiprocessing
+
+    source = loader(photo_folder)
+    next(iter(source))
+
+    def child(answers):
+        try:
+            next(iter(source))
+        except RuntimeError as error:
+            answers.put(str(error))
+
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    process = context.Process(target=child, args=(answers,))
+    process.start()
+    process.join(20)
+    alive = process.is_alive()
+    process.kill()
+    assert not alive
+    assert "make a new one in the child process" in answers.get()
+
+
+def test_a_mixer_whose_plans_are_not_what_it_tells_is_refused(photo_folder):
+    class Liar:
+        partner = "flip"
+
+        def shapes(self, image_size):
+            return dtm.TokenMix(patch_size=4).shapes(image_size)
+
+        def draw(self, rng, batch):
+            return MIXER.draw(rng, batch)
+
+    with pytest.raises(RuntimeError, match="mixer must draw plans of the layout that its shapes"):
+        next(iter(loader(photo_folder, mixer=Liar())))
