@@ -10,13 +10,33 @@ from .plan import Plan
 
 __version__ = "0.1.0"
 __all__ = ["Choice", "CutMix", "Loader", "MixUp", "Plan", "TokenMix"]
-__all__ += ["apply", "crop_maps", "draw", "fn", "scored", "soft_targets"]
+__all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
+__all__ += ["scored", "soft_targets"]
+
+
+# On first use: drawing, mixing and labels work without DALI and torch.
+LAZY = {
+    "Loader": ".loader",
+    "IMAGENET_MEAN": ".settings",
+    "IMAGENET_STD": ".settings",
+    "Teacher": ".teacher",
+    "LabelStore": ".label_store",
+    "make_labels": ".label_store.maker",
+    "import_labels": ".label_store.importer",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """fn and Loader on first use: drawing and mixing work without DALI and torch."""
-    if name == "fn":
-        return import_module(".fn", __name__)
-    if name in ("Loader", "IMAGENET_MEAN", "IMAGENET_STD"):
-        return getattr(import_module(".loader", __name__), name)
+    try:
+        if name in ("fn", "losses"):
+            return import_module(f".{name}", __name__)
+        if name in LAZY:
+            return getattr(import_module(LAZY[name], __name__), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("nvidia", "torch"):
+            raise
+        raise ModuleNotFoundError(
+            f"dali_tokenmix.{name} needs {error.name}: pip install 'dali_tokenmix[cuda12]' (or [cuda13])",
+            name=error.name,
+        ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import __version__, command_import, command_make, demo, doctor
+from . import __version__
+from .commands import demo, doctor, import_labels, make_labels
 
-COMMANDS = {"demo": demo, "doctor": doctor, "import-labels": command_import, "make-labels": command_make}
+COMMANDS = {"demo": demo, "doctor": doctor, "import-labels": import_labels, "make-labels": make_labels}
 MISTAKE, INTERRUPTED = 2, 130  # exit codes
 
 

@@ -72,7 +72,7 @@ class Graph:
         return pipeline
 
     def outputs(self, planner: BatchPlanner) -> tuple[DataNode, DataNode, DataNode]:
-        """The graph: (images, targets, indices). With an augment DALI rewrites this function, for the sake of its `if`s."""
+        """The graph: (images, targets, indices). With an augment DALI rewrites this function, for its `if`s."""
         jpegs, index = self._read()
         images, crop = self._images(jpegs)
         if self.augment is not None:

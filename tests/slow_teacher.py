@@ -7,8 +7,8 @@ import time
 
 import torch
 
-from dali_tokenmix import label_journal
-from dali_tokenmix.label_maker import make_labels
+from dali_tokenmix.label_store import journal as label_journal
+from dali_tokenmix.label_store.maker import make_labels
 
 
 class Slow:

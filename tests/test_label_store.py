@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from dali_tokenmix import label_journal, label_rows, label_writer
 from dali_tokenmix.dataset import ImageFolder
 from dali_tokenmix.label_store import LabelStore
-from dali_tokenmix.label_writer import Run
+from dali_tokenmix.label_store import journal as label_journal
+from dali_tokenmix.label_store import rows as label_rows
+from dali_tokenmix.label_store import writer as label_writer
+from dali_tokenmix.label_store.writer import Run
 
 IMAGENET = 1_281_167
 GRID = (3, 5)

@@ -17,11 +17,11 @@ from PIL import Image
 
 import tests.slow_teacher as slow_teacher
 from dali_tokenmix import cli
-from dali_tokenmix.command_make import summary
+from dali_tokenmix.commands.make_labels import summary
 from dali_tokenmix.dataset import scan
-from dali_tokenmix.label_importer import import_labels
-from dali_tokenmix.label_maker import make_labels
 from dali_tokenmix.label_store import LabelStore
+from dali_tokenmix.label_store.importer import import_labels
+from dali_tokenmix.label_store.maker import make_labels
 from dali_tokenmix.teacher import Teacher
 from tests.photos import SUBJECTS
 
@@ -502,7 +502,7 @@ def test_a_tree_that_is_none_is_named(photo_folder, out):
 
 
 def test_commands_need_what_they_need(monkeypatch, tmp_path, photo_folder, capsys):
-    monkeypatch.setattr("dali_tokenmix.command_make.is_installed", lambda name: name != "torch")
+    monkeypatch.setattr("dali_tokenmix.commands.make_labels.is_installed", lambda name: name != "torch")
     for name, more in (("make-labels", "--teacher"), ("import-labels", "--labels")):
         assert cli.main([name, "--root", str(photo_folder), "--out", str(tmp_path / "x"), more, "x"]) == 2
         assert "torch is not installed: pip install" in capsys.readouterr().err

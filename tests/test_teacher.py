@@ -13,9 +13,8 @@ import torchvision
 from PIL import Image
 from torch import nn
 
-from dali_tokenmix import class_activation
-from dali_tokenmix.teacher import Teacher
-from dali_tokenmix.teacher_models import IMAGENET_MEAN, IMAGENET_STD
+from dali_tokenmix.teacher import Teacher, class_activation
+from dali_tokenmix.teacher.backbones import IMAGENET_MEAN, IMAGENET_STD
 
 CLASSES = 23
 SIZE = 64
@@ -627,7 +626,7 @@ PHOTOGRAPHS = {"chelsea": TIGER_CAT, "coffee": ESPRESSO, "rocket": MISSILE, "ast
 @pytest.fixture(scope="module")
 def lite0():
     """The model, or a skip that says how to get it."""
-    from dali_tokenmix.teacher_names import LITE0, LITE0_INSTALL, build
+    from dali_tokenmix.teacher.names import LITE0, LITE0_INSTALL, build
 
     try:
         return build(LITE0, True, None, None, {}).eval()

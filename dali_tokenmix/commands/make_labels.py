@@ -11,10 +11,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import devices
-from .dataset import ImageFolder, scan
+from .. import devices
+from ..dataset import ImageFolder, scan
+from ..label_store import LabelStore
 from .doctor import is_installed
-from .label_store import LabelStore
 
 HELP = "run a teacher over your images and store its activation maps"
 
@@ -62,9 +62,9 @@ def run(given: argparse.Namespace) -> int:
     require(("nvidia.dali", "torch"), devices.EXTRAS)
     import torch
 
-    from .label_maker import make_labels
-    from .settings import threads
-    from .teacher import Teacher
+    from ..label_store.maker import make_labels
+    from ..settings import threads
+    from ..teacher import Teacher
 
     here = _number("LOCAL_WORLD_SIZE", 1)  # processes on this machine: torchrun gives each of them one thread of torch
     num_threads = given.num_threads or max(1, threads(None) // here)
@@ -122,8 +122,8 @@ def require(modules: Sequence[str], command: str) -> None:
 
 
 def _data(given: argparse.Namespace) -> ImageFolder:
-    from .readable import unreadable
-    from .settings import threads
+    from ..readable import unreadable
+    from ..settings import threads
 
     data = scan(given.root, skip=given.on_error == "skip")
     if given.on_error == "raise":

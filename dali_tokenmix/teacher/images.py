@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .checks import number
+from ..checks import number
 
 Size = tuple[int, int]
 Channels = tuple[float, ...]

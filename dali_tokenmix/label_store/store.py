@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from .dataset import ImageFolder
-from .label_rows import DTYPES, MAP_TYPES, layout
+from ..dataset import ImageFolder
+from .rows import DTYPES, MAP_TYPES, layout
 
 FORMAT, VERSION = "dali_tokenmix labels", 1
 CHUNK = 4096  # rows in memory at a time, of all

@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from . import __version__, devices
-from .progress import progress
-from .runtime import host
+from .. import __version__, devices
+from ..progress import progress
+from ..runtime import host
 
 HELP = "say what is installed, which device is used, and how to mend what is missing"
 GOOD, ABSENT, BAD = "ok", "--", "!!"
@@ -151,7 +151,7 @@ def _torch_cuda() -> Finding:
 
 
 def _operator() -> Finding:
-    from . import op
+    from .. import op
 
     if op.whole_batch_available():
         return Finding("DALI operator", GOOD, "whole batch, no copies")

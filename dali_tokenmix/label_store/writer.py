@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import label_rows
-from .label_journal import Journal, check_key, differences, read_key, read_rows
-from .label_store import CHUNK, FORMAT, LENGTH_BYTES, VERSION, LabelStore
+from . import rows as label_rows
+from .journal import Journal, check_key, differences, read_key, read_rows
+from .store import CHUNK, FORMAT, LENGTH_BYTES, VERSION, LabelStore
 
 
 @dataclass(frozen=True)

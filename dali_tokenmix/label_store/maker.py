@@ -11,14 +11,15 @@ import torch
 from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 
-from . import devices, label_rows, settings
-from .checks import choice, image_size, integer
-from .dataset import ImageFolder, scan
-from .label_store import LabelStore
-from .label_writer import Run, checked_path
-from .pipeline import LINEAR, whole_image
-from .progress import progress
-from .readable import explain
+from .. import devices, settings
+from ..checks import choice, image_size, integer
+from ..dataset import ImageFolder, scan
+from ..pipeline import LINEAR, whole_image
+from ..progress import progress
+from ..readable import explain
+from . import rows as label_rows
+from .store import LabelStore
+from .writer import Run, checked_path
 
 RESIZE = "the whole image to image_size, whatever its aspect ratio; linear with antialias, by DALI"
 DEPTH = 2  # batches that DALI makes ahead

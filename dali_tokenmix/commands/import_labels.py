@@ -10,8 +10,8 @@ import argparse
 import warnings
 from pathlib import Path
 
-from . import devices
-from .command_make import require, summary
+from .. import devices
+from .make_labels import require, summary
 
 HELP = "turn a tree of TokenLabeling's or TokenMix's .pt label files into a label store"
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Returns the exit code. Raises ValueError, OSError, RuntimeError or ImportError for what the user can mend."""
     require(("torch",), devices.EXTRAS)
-    from .label_importer import import_labels
+    from ..label_store.importer import import_labels
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

@@ -15,10 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import devices
-from .dataset import ImageFolder, scan
+from .. import devices
+from ..dataset import ImageFolder, scan
+from ..progress import progress
 from .doctor import is_installed
-from .progress import progress
 
 HELP = "measure what mixing costs on this machine, and draw a picture of what it does"
 BATCH_SIZE = 64
@@ -91,7 +91,7 @@ def _demo(data: ImageFolder, device: str, given: argparse.Namespace) -> None:
 
 def _images_a_second(root: Path, options: dict[str, Any], seconds: float) -> dict[str, list[float]]:
     """Rates of Loader without and with TokenMix, measured by turns, so that a busy neighbour disturbs both alike."""
-    from . import Loader, TokenMix
+    from .. import Loader, TokenMix
 
     mixers = {"mixer=None": None, "mixer=TokenMix()": TokenMix()}
     loaders = {name: Loader(root, mixer=mixer, **options) for name, mixer in mixers.items()}

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from nvidia.dali import fn, pipeline_def
 
-from .fn import token_mix
-from .mixers import TokenMix
+from ..fn import token_mix
+from ..mixers import TokenMix
 
 SAMPLES, SIZE, PATCH = 8, 64, 8
 

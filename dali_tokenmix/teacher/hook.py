@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checks, teacher_names
-from .checks import choice, integer
+from .. import checks
+from ..checks import choice, integer
+from . import names as teacher_names
+from .backbones import backbone_from
 from .class_activation import ACTIVATIONS, ground_truth_maps, ordinary, top_k_maps
-from .teacher_images import channels, class_ids, images_of, prepared
-from .teacher_models import backbone_from
+from .images import channels, class_ids, images_of, prepared
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

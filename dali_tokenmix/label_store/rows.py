@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import ImageFolder
+from ..dataset import ImageFolder
 
 DTYPES: dict[str, np.dtype] = {
     "U8": np.dtype("u1"),

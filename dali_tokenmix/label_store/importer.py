@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from . import label_rows
-from .checks import choice
-from .dataset import ImageFolder, scan
-from .label_store import LabelStore
-from .label_writer import Run, checked_path
-from .progress import progress
+from ..checks import choice
+from ..dataset import ImageFolder, scan
+from ..progress import progress
+from . import rows as label_rows
+from .store import LabelStore
+from .writer import Run, checked_path
 
 FILES = 256  # read between two looks at the journal
 

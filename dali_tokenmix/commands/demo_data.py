@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import ImageFolder
-from .mixers import CutMix, MixUp, TokenMix
+from ..dataset import ImageFolder
+from ..mixers import CutMix, MixUp, TokenMix
 
 PHOTOGRAPHS = {  # class folder: function of skimage.data; all of them come with the package, without a download
     "astronaut": "astronaut",
@@ -78,8 +78,8 @@ def mix_samples(data: ImageFolder, device: str, *, image_size: int, threads: int
     """
     from nvidia.dali import fn, pipeline_def
 
-    from .fn import token_mix
-    from .readable import explain
+    from ..fn import token_mix
+    from ..readable import explain
 
     chosen = np.random.default_rng(seed).permutation(len(data.files))[:BATCH]
     paths = [data.paths()[k] for k in chosen]

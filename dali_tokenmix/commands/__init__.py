@@ -1,0 +1,1 @@
+"""The commands of dali-tokenmix, a module each, and what they need."""

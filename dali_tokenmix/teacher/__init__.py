@@ -1,0 +1,5 @@
+"""The PyTorch-side hook: a classifier becomes a teacher of activation maps."""
+
+from .hook import Teacher
+
+__all__ = ["Teacher"]
