@@ -24,6 +24,15 @@ def random_seeds(seed: int | None) -> DataNode:
     return fn.random.uniform(range=[0, 65536], shape=[SEED_WORDS], dtype=types.INT32, **known)
 
 
+def mirror(images: DataNode, flips: DataNode) -> DataNode:
+    """NHWC images mirrored in the node's own memory, where flips, () int32 a sample on the CPU, is not 0."""
+
+    def mirror_batch(batch: View, which: View) -> None:
+        runtime.mirror(images_of(batch, layout="NHWC"), which, threads=1)
+
+    return op.in_place(mirror_batch, images, on_device_of(images, flips))
+
+
 def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> DataNode:
     """Mixes the node's own memory by CPU rows, which follow the images to their device."""
 

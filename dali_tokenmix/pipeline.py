@@ -128,23 +128,12 @@ class Graph:
         return jpegs, index
 
     def _train_images(self, jpegs: DataNode) -> tuple[DataNode, dict[str, DataNode]]:
-        """Random crop, decoded alone, and resized; mirrored by handing the resize its columns from right to left.
-
-        Also the crop, as planner.boxes_of() takes it.
-        """
+        """Random crop, decoded alone, resized and mirrored in place; and the crop, as planner.boxes_of() takes it."""
         full = fn.peek_image_shape(jpegs)
         start, size = fn.random_crop_generator(full, random_area=AREA, random_aspect_ratio=ASPECT, seed=self.seeds[1])
         crops = fn.decoders.image_slice(jpegs, start=start, shape=size, axes=[0, 1], device=self._decode_on)
-        mirrored = fn.cast(fn.random.coin_flip(seed=self.seeds[2]), dtype=types.FLOAT)
-        zero = mirrored * 0.0
-        images = fn.resize(
-            crops,
-            size=self.image_size,
-            roi_start=fn.stack(zero, mirrored),
-            roi_end=fn.stack(zero + 1.0, 1.0 - mirrored),
-            roi_relative=True,
-            **LINEAR,
-        )
+        mirrored = fn.random.coin_flip(seed=self.seeds[2], dtype=types.INT32)
+        images = nodes.mirror(fn.resize(crops, size=self.image_size, **LINEAR), mirrored)
         return images, {"start": start, "size": size, "full": full, "mirrored": mirrored}
 
     def _eval_images(self, jpegs: DataNode) -> DataNode:

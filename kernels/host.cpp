@@ -4,6 +4,7 @@
 #include "block_mask.cu"
 #include "crop_maps.cu"
 #include "exchange.cu"
+#include "mirror.cu"
 #include "score.cu"
 #include "targets.cu"
 #ifdef _OPENMP
@@ -26,5 +27,6 @@ SIZE_OF(BlockMask)
 SIZE_OF(Words)
 SIZE_OF(Targets)
 SIZE_OF(CropMaps)
+SIZE_OF(Mirror)
 SIZE_OF(Score)
 SIZE_OF(PlanHead)

@@ -18,6 +18,7 @@ KERNELS = {
     },
     "exchange": {f"exchange_{region}_{width}" for region in ("tokens", "box") for width in (1, 2, 4, 8, 16)},
     "targets": {"targets"},
+    "mirror": {"mirror"},
     "score": {"score"},
     "crop_maps": {"crop_maps"},
 }

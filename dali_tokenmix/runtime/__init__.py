@@ -1,7 +1,7 @@
 """The kernels, on whichever device holds the data: check, compute the geometry, pack, launch."""
 
 from .draw import block_mask, philox
-from .mix import apply_plan
+from .mix import apply_plan, mirror
 from .score import crop_maps, score, targets
 
-__all__ = ["apply_plan", "block_mask", "crop_maps", "philox", "score", "targets"]
+__all__ = ["apply_plan", "block_mask", "crop_maps", "mirror", "philox", "score", "targets"]

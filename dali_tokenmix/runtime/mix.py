@@ -129,6 +129,13 @@ def apply_plan(
         )
 
 
+def mirror(images: Images, flips: View, *, threads: int | None = None) -> None:
+    """Mirrors images left to right, in place, where flips, (N,) int32 on their device, is not 0."""
+    work = Work(images.samples * images.planes * images.height, images.width // 2)
+    pointers = (images.view.address, flips.address)
+    launch(images.view.device, "mirror", "Mirror", pointers, work, threads=threads, image=images.struct)
+
+
 def _kernel(shape: RegionShape, images: Images) -> tuple[str, str, int, dict[str, int]]:
     """(name, struct, bytes an access, scalars of its own) of the kernel that mixes such a region."""
     if isinstance(shape, BlendShape):
