@@ -193,7 +193,8 @@ class Loader:
             raise RuntimeError("a Loader does not survive a fork: make a new one in the child process")
 
     def _build(self, checkpoint: bytes | None) -> None:
-        graph = replace(self._graph, seeds=_seeds(self._seed, self._origin, self._graph.shard_id))
+        seeds = _seeds(self._seed, self._origin, self._graph.shard_id)
+        graph = replace(self._graph, seeds=seeds, threads=self._threads)
         self._planner = BatchPlanner(graph, self._mixing, self._depth)
         self._pipeline = graph.build(
             self._planner,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,15 @@ def random_seeds(seed: int | None) -> DataNode:
     """(SEED_WORDS,) int32 for each sample; the first sample's make the batch's seed. None: from the pipeline's seed."""
     known: dict[str, Any] = {} if seed is None else {"seed": seed}
     return fn.random.uniform(range=[0, 65536], shape=[SEED_WORDS], dtype=types.INT32, **known)
+
+
+def resized(images: DataNode, flips: DataNode, size: Size, threads: int) -> DataNode:
+    """CPU images of any sizes resized with antialiasing, and mirrored where flips, () int32 a sample, is not 0."""
+
+    def resize_batch(batch: Sequence[np.ndarray], which: Sequence[np.ndarray]) -> np.ndarray:
+        return runtime.resize(batch, np.array(which, np.int32).reshape(-1), size, threads=threads)
+
+    return op.of_any_size(resize_batch, images, flips, layout="HWC")
 
 
 def mirror(images: DataNode, flips: DataNode) -> DataNode:

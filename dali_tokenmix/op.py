@@ -37,6 +37,19 @@ def host(function: Host, *inputs: DataNode, outputs: int = 1) -> tuple[DataNode,
     return _whole_batch(lambda _, *capsules: callback(*capsules), inputs, "cpu", outputs)
 
 
+def of_any_size(function: Callable[..., np.ndarray], *inputs: DataNode, layout: str) -> DataNode:
+    """Runs function(*lists of samples) -> (N, ...) array on the CPU; the samples that go in may differ in shape.
+
+    DALI's documented operator: the whole-batch one takes uniform batches only.
+    """
+
+    def callback(*batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return list(function(*batches))
+
+    node: Any = fn.python_function(*inputs, function=callback, batch_processing=True, output_layouts=layout)
+    return node
+
+
 def in_place(function: Callable[..., None], images: DataNode, *others: DataNode) -> DataNode:
     """Runs function(images, *others) on Views and hands the images' own memory on as the output.
 

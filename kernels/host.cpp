@@ -5,6 +5,7 @@
 #include "crop_maps.cu"
 #include "exchange.cu"
 #include "mirror.cu"
+#include "resize.cu"
 #include "score.cu"
 #include "targets.cu"
 #ifdef _OPENMP
@@ -28,5 +29,6 @@ SIZE_OF(Words)
 SIZE_OF(Targets)
 SIZE_OF(CropMaps)
 SIZE_OF(Mirror)
+SIZE_OF(Resize)
 SIZE_OF(Score)
 SIZE_OF(PlanHead)

@@ -19,6 +19,7 @@ KERNELS = {
     "exchange": {f"exchange_{region}_{width}" for region in ("tokens", "box") for width in (1, 2, 4, 8, 16)},
     "targets": {"targets"},
     "mirror": {"mirror"},
+    "resize": {"resize_taps", "resize_rows", "resize_columns"},
     "score": {"score"},
     "crop_maps": {"crop_maps"},
 }

@@ -2,6 +2,7 @@
 
 from .draw import block_mask, philox
 from .mix import apply_plan, mirror
+from .resize import resize
 from .score import crop_maps, score, targets
 
-__all__ = ["apply_plan", "block_mask", "crop_maps", "mirror", "philox", "score", "targets"]
+__all__ = ["apply_plan", "block_mask", "crop_maps", "mirror", "philox", "resize", "score", "targets"]

@@ -29,6 +29,7 @@ REGION = _struct(("kind", "i4"), ("offset", "i4"), ("patch", "i4"), ("grid_h", "
 STRUCTS = {
     "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_w", "i4")),
     "Mirror": _struct(("image", IMAGE)),
+    "Resize": _struct(("samples", "i4"), ("out_h", "i4"), ("out_w", "i4"), ("most_h", "i4"), ("taps", "i4")),
     "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
     "BlockMask": _struct(
         ("log_aspect", "f8"),
