@@ -1,17 +1,12 @@
-"""The mirror and resize kernels against NumPy and Pillow, and inside the training graph."""
+"""The mirror and resize kernels against NumPy and Pillow."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
-from nvidia.dali import fn
-from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 from skimage import data
 
-import dali_tokenmix as dtm
 from dali_tokenmix.runtime import mirror, resize
 from dali_tokenmix.runtime.arrays import view
 from dali_tokenmix.runtime.mix import images_of
@@ -52,23 +47,3 @@ def test_resize_is_pillows(size):
 def test_resize_refuses_what_is_no_rgb():
     with pytest.raises(ValueError, match=r"images must be \(h, w, 3\) uint8 in C order, got \(4, 4, 1\) uint8"):
         resize([np.zeros((4, 4, 1), np.uint8)], np.zeros(1), (2, 2))
-
-
-def test_a_training_image_is_its_crop_or_that_crop_mirrored(photo_folder):
-    """The graph's own crops and sides, resized by Pillow."""
-    loader = dtm.Loader(photo_folder, batch_size=40, image_size=48, dtype="uint8", layout="NHWC", mixer=None)
-    ((images, _),) = loader
-    pipeline = Pipeline(40, 2, None, enable_checkpointing=True)
-    graph = dataclasses.replace(loader._graph, seeds=loader._planner.graph.seeds)
-    with pipeline:
-        jpegs, _ = graph._read()
-        _, crop = graph._images(jpegs)
-        crops = fn.decoders.image_slice(jpegs, start=crop["start"], shape=crop["size"], axes=[0, 1])
-        pipeline.set_outputs(crops, crop["mirrored"])
-    pipeline.build()
-    crops, mirrored = pipeline.run()
-    mirrored = mirrored.as_array().reshape(-1) != 0
-    assert 8 < mirrored.sum() < 32
-    for number, image in enumerate(images.numpy().astype(int)):
-        expected = np.asarray(Image.fromarray(crops.at(number)).resize((48, 48), Image.Resampling.BILINEAR)).astype(int)
-        assert np.abs(image - (expected[:, ::-1] if mirrored[number] else expected)).max() <= 1

@@ -144,6 +144,26 @@ def test_the_gpu_graph_is_the_cpu_graph_on_other_devices(photo_folder, train):
         assert on_cpu == on_gpu
 
 
+def test_a_training_image_is_its_crop_or_that_crop_mirrored(photo_folder):
+    """The graph's own crops and sides, resized by Pillow."""
+    loader = dtm.Loader(photo_folder, batch_size=40, image_size=48, dtype="uint8", layout="NHWC", mixer=None)
+    ((images, _),) = loader
+    pipeline = Pipeline(40, 2, None, enable_checkpointing=True)
+    graph = dataclasses.replace(loader._graph, seeds=loader._planner.graph.seeds)
+    with pipeline:
+        jpegs, _ = graph._read()
+        _, crop = graph._images(jpegs)
+        crops = fn.decoders.image_slice(jpegs, start=crop["start"], shape=crop["size"], axes=[0, 1])
+        pipeline.set_outputs(crops, crop["mirrored"])
+    pipeline.build()
+    crops, mirrored = pipeline.run()
+    mirrored = mirrored.as_array().reshape(-1) != 0
+    assert 8 < mirrored.sum() < 32
+    for number, image in enumerate(images.numpy().astype(int)):
+        expected = np.asarray(Image.fromarray(crops.at(number)).resize((48, 48), Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(image - (expected[:, ::-1] if mirrored[number] else expected)).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("index", "valid"), [([3, 1, 2, 0], 4), ([3, 1, 2, 2], 3), ([3, 2, 2, 2], 2), ([2, 2, 2, 2], 1), ([2], 1)]
 )
