@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from .label_maps import TokenTargets, crop_labels, token_labels
 from .labels import crop_maps, scored, soft_targets
 from .mixers import Choice, CutMix, MixUp, TokenMix
 from .mixing import apply, draw
@@ -11,7 +12,7 @@ from .plan import Plan
 __version__ = "0.1.0"
 __all__ = ["Choice", "CutMix", "Loader", "MixUp", "Plan", "TokenMix"]
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
-__all__ += ["scored", "soft_targets"]
+__all__ += ["TokenTargets", "crop_labels", "scored", "soft_targets", "token_labels"]
 
 
 # On first use: drawing, mixing and labels work without DALI and torch.

@@ -1,4 +1,4 @@
-"""token_mix, and the label maps it can take, for pipelines that exist already."""
+"""token_mix, and the stored labels it can take, for pipelines that exist already."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from nvidia.dali.pipeline import do_not_convert
 from . import nodes, op
 from .checks import choice, integer, number
 from .checks import mixer as check_mixer
+from .label_nodes import Labelling, TopLabels, stored_labels
 from .labels import class_ids, crop_maps, scored
 from .planner import boxes_of, seeded_plan
 from .runtime.mix import Layout
-from .settings import check_supervision
+from .supervision import SUPERVISIONS, check_classes, check_source, check_store
 
 if TYPE_CHECKING:
     from .label_store import LabelStore
@@ -33,9 +34,9 @@ def token_mix(
     inplace: bool = False,
     layout: Layout | None = None,
     return_plan: bool = False,
-    supervision: Literal["imagenet", "tokenmix"] = "imagenet",
+    supervision: Literal["imagenet", "tokenmix", "relabel", "tokenlabeling"] = "imagenet",
     teacher: Any = None,
-    label_maps: DataNode | None = None,
+    label_maps: DataNode | TopLabels | None = None,
 ) -> tuple:
     """Mixes a batch inside a DALI pipeline and makes its soft targets.
 
@@ -54,12 +55,15 @@ def token_mix(
         return_plan: also return a dict of CPU nodes, per sample: partner () int32, mask (gh, gw) uint8 (1 = partner
             shows; see Plan.mask), own and other () float32 label weights (by area, if a teacher on the GPU scores the
             targets), blend () float32 (a MixUp partner's weight).
+        supervision: "imagenet" weighs labels by area, "tokenmix" by how much of each object shows. "relabel" replaces
+            labels by what a teacher sees in the crop, mixed by area; "tokenlabeling" does so too, and labels every
+            token. See Loader for the papers.
+        teacher: a Teacher that looks at the clean images here; for every supervision but "imagenet", or label_maps.
+        label_maps: for "tokenmix" a CPU node of the samples' activation maps, (gh, gw) float32 >= 0, such as
+            dtm.fn.label_maps gives; for the other two what dtm.fn.top_labels gives.
 
-        supervision: "imagenet" weighs labels by area, "tokenmix" by how much of each object shows; that takes either
-            teacher=, a Teacher that looks at the clean images here, or label_maps=, a CPU node of the samples'
-            activation maps, (gh, gw) float32 >= 0, such as dtm.fn.label_maps gives.
-
-    Returns (images, targets) or (images, targets, plan); targets are (C,) float32 a sample on the images' device.
+    Returns (images, targets) or (images, targets, plan); targets are (C,) float32 a sample on the images' device. With
+    supervision="tokenlabeling" they are TokenTargets, a tuple of three nodes: `return images, *targets`.
 
     Mistakes in arguments raise ValueError or TypeError here. What only a batch shows (shapes that differ within it,
     another dtype, a label out of range) stops the pipeline with a RuntimeError that says the same. In a pipeline
@@ -78,14 +82,15 @@ def token_mix(
     if seed is not None:
         seed = integer("seed", seed, at_least=0)
 
-    check_supervision(supervision, teacher, label_maps)
-    if label_maps is not None and (not isinstance(label_maps, DataNode) or label_maps.device != "cpu"):
-        raise TypeError(f"label_maps must be a CPU node of maps, see dtm.fn.label_maps, got {label_maps!r:.60}")
-
+    choice("supervision", supervision, SUPERVISIONS)
+    check_source(supervision, teacher, label_maps)
+    check_classes(supervision, teacher, num_classes, used=0)
+    if label_maps is not None:
+        _check_label_maps(supervision, label_maps)
     known = {"seeds": nodes.random_seeds(seed), "ids": labels, "shapes": images.shape(dtype=types.INT64)}
     if images.device == "cpu":
         known["layouts"] = fn.get_property(images, key="layout")
-    if label_maps is not None:
+    if supervision == "tokenmix" and isinstance(label_maps, DataNode):
         known["maps"] = label_maps
 
     def plan_batch(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,19 +98,18 @@ def token_mix(
         checked = class_ids(given["ids"], num_classes)
         size = _image_size(given["shapes"], given.get("layouts"), layout)
         plan = seeded_plan(mixer, given["seeds"], size)
-        return (plan if label_maps is None else scored(plan, given["maps"])).packed, checked
+        return (scored(plan, given["maps"]) if "maps" in given else plan).packed, checked
 
     rows, ids = op.host(plan_batch, *known.values(), outputs=2)
-    scores = rows
-    if teacher is not None:
-        scores = nodes.score(rows, nodes.teacher_maps(teacher, images, ids), mixer, layout, images)
+    labelling = Labelling(supervision, num_classes, smoothing, mixer, layout, images)
+    stored = label_maps if isinstance(label_maps, TopLabels) else None
+    scores, targets, seen = labelling.targets(ids, rows, teacher, stored)
     # DALI merges equal nodes, and every copy of these images would be this one: what these two arguments prevent.
     copied = images if inplace else fn.copy(images, preserve=True, bytes_per_sample_hint=1)
-    mixed = nodes.mix(copied, scores, mixer, layout)
-    soft = nodes.soft_targets(ids, scores, num_classes, smoothing, images)
+    mixed = nodes.mix(copied, scores, mixer, layout, *seen)
     if not return_plan:
-        return mixed, soft
-    return mixed, soft, nodes.plan_nodes(scores if scores.device == "cpu" else rows, known["shapes"], mixer, layout)
+        return mixed, targets
+    return mixed, targets, nodes.plan_nodes(scores if scores.device == "cpu" else rows, known["shapes"], mixer, layout)
 
 
 @do_not_convert
@@ -121,9 +125,8 @@ def label_maps(
             of fn.peek_image_shape), mirrored (not 0 where the crop was flipped). None: the whole image.
         grid: rows and columns of the result: the tokens of the mixed images.
     """
-    crop = crop or {}
-    if missing := {"start", "size", "full", "mirrored"} - set(crop) if crop else set():
-        raise ValueError(f"crop must have start, size, full and mirrored, got no {', '.join(sorted(missing))}")
+    crop = _checked_crop(crop)
+    check_store("tokenmix", store)
 
     def look_up(index: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray]:
         maps = store.maps(index.reshape(-1))
@@ -132,6 +135,39 @@ def label_maps(
         return (crop_maps(maps, boxes, flips, grid),)
 
     return op.host(look_up, index, *crop.values())[0]
+
+
+@do_not_convert
+def top_labels(
+    store: LabelStore, index: DataNode, crop: dict[str, DataNode] | None = None, *, num_classes: int | None = None
+) -> TopLabels:
+    """Stored label maps of the samples and their crops, for token_mix(label_maps=) with relabel or tokenlabeling.
+
+    Args:
+        store: a LabelStore with top-k labels.
+        index, crop: as in label_maps().
+        num_classes: of the targets; a class id that has no column there is refused where it is read.
+    """
+    check_store("relabel", store)
+    return stored_labels(store, index, _checked_crop(crop), num_classes)
+
+
+def _checked_crop(crop: dict[str, DataNode] | None) -> dict[str, DataNode]:
+    crop = crop or {}
+    if missing := {"start", "size", "full", "mirrored"} - set(crop) if crop else set():
+        raise ValueError(f"crop must have start, size, full and mirrored, got no {', '.join(sorted(missing))}")
+    return crop
+
+
+def _check_label_maps(supervision: str, label_maps: Any) -> None:
+    if supervision == "tokenmix":
+        fits, wanted = isinstance(label_maps, DataNode), "a CPU node of maps, see dtm.fn.label_maps"
+        places = [label_maps.device] if fits else []
+    else:
+        fits, wanted = isinstance(label_maps, TopLabels), "CPU nodes of top-k labels, see dtm.fn.top_labels"
+        places = [node.device for node in label_maps if node is not None] if fits else []
+    if not fits or set(places) != {"cpu"}:
+        raise TypeError(f"label_maps must be {wanted}, with supervision={supervision!r}, got {label_maps!r:.60}")
 
 
 def _image_size(shapes: np.ndarray, layouts: np.ndarray | None, layout: Layout | None) -> tuple[int, int]:

@@ -27,15 +27,17 @@ def soft_targets(
 
     For a sample of class a whose partner is of class b: (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C, with s
     the label smoothing. Where a and b are the same class, the two terms add. With own + other = 1 a row sums to 1.
+    Soft labels take the place of the one-hot rows.
 
     Args:
         plan: of draw(); its own and other are the weights, unless there are maps.
-        labels: (N,) class ids, whole numbers of any array library on the CPU.
+        labels: (N,) class ids, whole numbers, or (N, num_classes) soft labels, floating, such as crop_labels() gives;
+            of any array library on the CPU.
         num_classes: C >= 1.
         smoothing: s in [0, 1].
         maps: (N, gh, gw) activation maps, see scored(): the weights are then the shares of the maps that show.
         compat: "official" gives the released code's targets, own * onehot(a) + other * onehot(b) - s / 2 at each of the
-            two classes, and s / C everywhere; they can be negative.
+            two classes, and s / C everywhere; they can be negative. It takes class ids.
 
     Raises TypeError for labels that are no whole numbers, ValueError for labels outside [0, num_classes) and for
     shapes that do not fit.
@@ -45,12 +47,18 @@ def soft_targets(
     num_classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
     choice("compat", compat, (None, "official"))
-    ids = class_ids(labels, num_classes)
+    soft = _soft_labels(labels, num_classes)
+    ids = class_ids(labels, num_classes) if soft is None else soft
     if len(ids) != len(plan):
         raise ValueError(f"labels must be ({len(plan)},), one for each sample of the plan, got {len(ids)}")
     if maps is not None:
         plan = scored(plan, maps, compat=compat)
     out = np.empty((len(plan), num_classes), np.float32)
+    if soft is not None:
+        if compat is not None:
+            raise ValueError("compat='official' takes class ids, got soft labels")
+        runtime.mix_labels(view("labels", soft), view("plan", plan.packed), view("targets", out), smoothing=smoothing)
+        return out
     runtime.targets(
         view("labels", ids),
         view("plan", plan.packed),
@@ -114,23 +122,27 @@ def crop_maps(
     """
     choice("compat", compat, (None, "official"))
     maps = _maps("full_maps", full_maps, None, negative=True)
-    boxes = np.ascontiguousarray(boxes, np.float32)
+    boxes = checked_boxes(boxes, len(maps), compat)
     flips = np.ascontiguousarray(flips).astype(np.uint8)
-    if boxes.shape != (len(maps), 4):
-        raise ValueError(f"boxes must be ({len(maps)}, 4), one for each map, got shape {boxes.shape}")
-    y0, x0, y1, x1 = boxes.T
-    inside = (y0 >= 0) & (y0 < y1) & (y1 <= 1) & (x0 >= 0) & (x0 < x1) & (x1 <= 1)
-    if not inside.all():
-        raise ValueError(f"boxes must be y0 < y1 and x0 < x1 in [0, 1], got {boxes[~inside][0]}")
     if flips.shape != (len(maps),):
         raise ValueError(f"flips must be ({len(maps)},), one for each map, got shape {flips.shape}")
     if len(grid) != 2:
         raise ValueError(f"grid must be (rows, columns), got {grid!r}")
     out = np.empty((len(maps), *(integer("grid", side, at_least=1) for side in grid)), np.float32)
-    if compat == "official":
-        boxes = np.ascontiguousarray(boxes[:, [1, 0, 3, 2]])
     runtime.crop_maps(view("full_maps", maps), view("boxes", boxes), view("flips", flips), view("out", out))
     return out
+
+
+def checked_boxes(boxes: Any, samples: int, compat: str | None) -> np.ndarray:
+    """(N, 4) float32 y0, x0, y1, x1, the axes swapped for compat="official". Raises ValueError as crop_maps() says."""
+    boxes = np.ascontiguousarray(boxes, np.float32)
+    if boxes.shape != (samples, 4):
+        raise ValueError(f"boxes must be ({samples}, 4), one for each map, got shape {boxes.shape}")
+    y0, x0, y1, x1 = boxes.T
+    inside = (y0 >= 0) & (y0 < y1) & (y1 <= 1) & (x0 >= 0) & (x0 < x1) & (x1 <= 1)
+    if not inside.all():
+        raise ValueError(f"boxes must be y0 < y1 and x0 < x1 in [0, 1], got {boxes[~inside][0]}")
+    return np.ascontiguousarray(boxes[:, [1, 0, 3, 2]]) if compat == "official" else boxes
 
 
 def class_ids(labels: Any, num_classes: int) -> np.ndarray:
@@ -146,6 +158,16 @@ def class_ids(labels: Any, num_classes: int) -> np.ndarray:
         wrong = array[(array < 0) | (array >= num_classes)][0]
         raise ValueError(f"labels must be in [0, num_classes={num_classes}), got {wrong}")
     return np.ascontiguousarray(array, np.int32)
+
+
+def _soft_labels(labels: Any, num_classes: int) -> np.ndarray | None:
+    """Soft labels (N, C) float32; None if these are class ids. Raises ValueError unless finite and of that shape."""
+    array = np.asarray(labels)
+    if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] == 1 < num_classes:
+        return None
+    if array.shape[1] != num_classes or not np.isfinite(array).all():
+        raise ValueError(f"soft labels must be finite and (N, num_classes={num_classes}), got shape {array.shape}")
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _maps(name: str, maps: Any, samples: int | None, *, negative: bool = False) -> np.ndarray:

@@ -15,6 +15,7 @@ from nvidia.dali.pipeline import Pipeline
 
 from . import settings
 from .checks import integer
+from .label_maps import TokenTargets
 from .pipeline import batches, padded_batches, shard_samples
 from .planner import BatchPlanner
 from .readable import explain
@@ -25,7 +26,7 @@ STATE = {"version", "run", "epoch", "batch", "origin", "mixing", "pipeline"}
 # What the batches depend on: DALI would restore a state into another run without a word.
 IDENTITY = (
     *("batch_size", "image_size", "mixer", "num_classes", "smoothing", "train", "device", "mean", "std", "dtype"),
-    *("layout", "shard_id", "num_shards", "last_batch"),
+    *("layout", "shard_id", "num_shards", "last_batch", "supervision"),
 )
 
 
@@ -57,10 +58,16 @@ class Loader:
         last_batch: "drop" leaves out what does not fill a batch, so that every shard has the same number of batches.
             "partial" yields it as a smaller batch; a shard may have one batch more than another. "fill" repeats the
             shard's last sample, on every shard to the same number of batches.
-        supervision: "imagenet" weighs labels by area, "tokenmix" by how much of each object shows, which takes the
-            activation maps of a teacher: either teacher=, a Teacher that looks at every clean image on its way, or
-            label_maps=, a LabelStore or its path, made once for the data. Stored maps follow crop and flip, but not
-            what augment may do to an image.
+        supervision: how targets are made; all but the first need teacher or label_maps.
+            "imagenet": the two labels are weighed by area.
+            "tokenmix": by how much of each object shows, on a teacher's activation maps (arXiv 2207.08409).
+            "relabel": each label is replaced by what a teacher sees in the crop, softmax over classes of its label map;
+            they are mixed by area (arXiv 2101.05022).
+            "tokenlabeling": the same, and every token is labelled as well (arXiv 2104.10858); targets are TokenTargets,
+            a named tuple that losses.TokenLabelingLoss takes.
+        teacher: a Teacher, which looks at every clean image on its way.
+        label_maps: a LabelStore or its path, made once for the data. Stored maps follow crop and flip, but not what
+            augment may do to an image.
         on_error: "raise" names the unreadable file when it is met. "skip" decodes every file once before the first
             epoch, leaves out the unreadable ones and lists them in `skipped`.
 
@@ -96,7 +103,7 @@ class Loader:
         num_shards: int = 1,
         seed: int = 0,
         last_batch: Literal["drop", "partial", "fill"] = "drop",
-        supervision: Literal["imagenet", "tokenmix"] = "imagenet",
+        supervision: Literal["imagenet", "tokenmix", "relabel", "tokenlabeling"] = "imagenet",
         teacher: Any = None,
         label_maps: Any = None,
         on_error: Literal["raise", "skip"] = "raise",
@@ -143,7 +150,7 @@ class Loader:
         """Batches in an epoch of this shard."""
         return self._length
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
         self._check_process()  # before a pipeline is dropped: in a forked child that would hang
         if self._failed or (self.batch and not self._resumed):
             self._start_epoch(self.epoch + (self.batch > 0))
@@ -151,13 +158,13 @@ class Loader:
         self._loops += 1
         return self._loop(self._loops)
 
-    def _loop(self, number_of_loop: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _loop(self, number_of_loop: int) -> Iterator[tuple[torch.Tensor, Any]]:
         for _ in range(self._length - self.batch):
             if number_of_loop != self._loops:
                 raise RuntimeError("another loop over this loader has begun: one runs at a time")
             yield self._next()
 
-    def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _next(self) -> tuple[torch.Tensor, Any]:
         images, targets, index = self._run()
         valid = len(images)
         if self._graph.last_batch == "partial":
@@ -168,23 +175,25 @@ class Loader:
             for _ in range(padded_batches(len(self.files), self._graph) - self._length):
                 self._run()  # what the policy leaves out, so that the reader's next batch is an epoch's first
             self.epoch, self.batch = self.epoch + 1, 0
-        return images[:valid], targets[:valid]
+        if self._graph.supervision == "tokenlabeling":
+            return images[:valid], TokenTargets(*(part[:valid] for part in targets))
+        return images[:valid], targets[0][:valid]
 
-    def _run(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    def _run(self) -> tuple[torch.Tensor, list[torch.Tensor], np.ndarray]:
         self._check_process()
         if self._pipeline is None:
             self._build(self._checkpoint)
         assert self._pipeline is not None
         assert self._planner is not None
         try:
-            images, targets, index = self._pipeline.run()
+            images, *targets, index = self._pipeline.run()
         except RuntimeError as error:
             recent = [self._graph.paths[k] for batch in reversed(self._planner.recent) for k in batch]
             self._pipeline, self._checkpoint, self._failed = None, None, True
             raise RuntimeError(explain(error, recent, self._graph.paths, self._threads)) from error
         return (
             torch.from_dlpack(images.as_tensor()),
-            torch.from_dlpack(targets.as_tensor()),
+            [torch.from_dlpack(part.as_tensor()) for part in targets],
             index.as_array().reshape(-1).astype(np.int64),
         )
 

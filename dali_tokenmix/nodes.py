@@ -1,8 +1,8 @@
-"""The three steps inside a graph: plan (host), mix (in place, where the images are), targets (where the images are)."""
+"""The steps inside a graph that make images: plan (host), resize, mirror, mix (in place, where the images are)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,10 @@ def mirror(images: DataNode, flips: DataNode) -> DataNode:
     return op.in_place(mirror_batch, images, on_device_of(images, flips))
 
 
-def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> DataNode:
-    """Mixes the node's own memory by CPU rows, which follow the images to their device."""
+def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None, *after: DataNode) -> DataNode:
+    """Mixes the node's own memory by rows, which follow the images to their device, once there is `after`."""
 
-    def mix_batch(batch: View, plan: View) -> None:
+    def mix_batch(batch: View, plan: View, *_: View) -> None:
         seen = images_of(batch, layout=layout)
         shapes = mixer.shapes((seen.height, seen.width))
         if plan.shape[1] != row_dtype(shapes).itemsize:
@@ -53,7 +53,7 @@ def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None) -> 
         # one thread: the graph keeps the other cores busy
         runtime.apply_plan(seen, plan, shapes, region_offsets(shapes), threads=1)
 
-    return op.in_place(mix_batch, images, on_device_of(images, rows))
+    return op.in_place(mix_batch, images, on_device_of(images, rows), *after)
 
 
 def require_uint8(images: DataNode) -> DataNode:
@@ -64,44 +64,6 @@ def require_uint8(images: DataNode) -> DataNode:
             raise TypeError(f"augment must return uint8 images, got {batch.dtype}")
 
     return op.in_place(check, images)
-
-
-def teacher_maps(teacher: Any, images: DataNode, ids: DataNode, wanted: Callable[[], bool] = lambda: True) -> DataNode:
-    """(h, w) float32 activation maps of each sample's class, by a Teacher on clean images, where the images are.
-
-    wanted: asked for each batch; where nothing will be mixed, the teacher is spared and a map is one cell.
-    """
-
-    def look(batch: Any, labels: Any) -> Any:
-        return teacher(batch, labels) if wanted() else batch.new_ones((len(batch), 1, 1)).float()
-
-    return op.torch_function(look, images, on_device_of(images, ids))
-
-
-def score(rows: DataNode, maps: DataNode, mixer: Any, layout: Layout | None, images: DataNode) -> DataNode:
-    """The rows, with own and other from the maps, where the maps are. What is mixed by them waits for the maps.
-
-    images: those the rows are for; their memory is not looked at.
-    """
-
-    def score_batch(plan: View, seen: View, batch: View) -> None:
-        size = image_size_of(batch.shape, layout)
-        shapes = mixer.shapes(size)
-        runtime.score(plan, seen, shapes, region_offsets(shapes), size)
-
-    on_device = rows.gpu() if maps.device == "gpu" else fn.copy(rows, preserve=True)
-    return op.in_place(score_batch, on_device, maps, images)
-
-
-def soft_targets(ids: DataNode, rows: DataNode, num_classes: int, smoothing: float, like: DataNode) -> DataNode:
-    """(C,) float32 targets on the device of `like`, from checked int32 class ids and CPU rows."""
-
-    def fill(labels: View, plan: View, out: View) -> None:
-        runtime.targets(labels, plan, out, smoothing=smoothing)
-
-    soft = op.new_output(fill, (num_classes,), on_device_of(like, ids), on_device_of(like, rows))
-    # CuPy's memory is free for reuse as soon as its owner lets go, whatever stream still reads it; DALI's own is not.
-    return fn.copy(soft) if like.device == "gpu" else soft
 
 
 def plan_nodes(rows: DataNode, sizes: DataNode, mixer: Any, layout: Layout | None) -> dict[str, DataNode]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from nvidia.dali import fn, ops
 from nvidia.dali.data_node import DataNode
 
-from .runtime.arrays import View, view
+from .runtime.arrays import view
 from .runtime.dlpack import view_of_capsule
 
 FALLBACK = "DALI_TOKENMIX_FALLBACK"
@@ -71,43 +71,41 @@ def in_place(function: Callable[..., None], images: DataNode, *others: DataNode)
     return _whole_batch(callback, (images, *others), device, 1)[0]
 
 
-def new_output(function: Callable[..., None], row: tuple[int, ...], *inputs: DataNode) -> DataNode:
-    """Runs function(*inputs, output) on Views, with a fresh (N, *row) float32 output on the inputs' device."""
+def new_outputs(function: Callable[..., Sequence[Any]], *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
+    """Runs function(make, *inputs) -> arrays on Views; make(shape, dtype) gives it new arrays on the inputs' device."""
     device = inputs[0].device
-
-    def run(*views: View) -> Any:
-        array = _array_module(device).empty((views[0].shape[0], *row), np.float32)
-        function(*views, view("output", array))
-        return array
 
     def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
         with _on_stream(stream):
-            array = run(*map(view_of_capsule, capsules))
-            return (array.__dlpack__() if stream is None else array.__dlpack__(stream=stream),)
+            arrays = function(partial(empty, device), *map(view_of_capsule, capsules))
+            return tuple(a.__dlpack__() if stream is None else a.__dlpack__(stream=stream) for a in arrays)
+
+    def on_copies(*arrays: Any) -> Sequence[Any]:
+        return function(partial(empty, device), *(view("batch", array) for array in arrays))
 
     if not whole_batch_available():
-        return _per_sample(lambda *arrays: (run(*(view("batch", a) for a in arrays)),), inputs, device, 1)[0]
-    return _whole_batch(callback, inputs, device, 1)[0]
+        return _per_sample(on_copies, inputs, device, outputs)
+    return _whole_batch(callback, inputs, device, outputs)
 
 
-def torch_function(function: Callable[..., Any], *inputs: DataNode) -> DataNode:
-    """Runs function(*tensors) -> tensor on torch tensors that share the batches' memory, on DALI's stream."""
+def torch_function(function: Callable[..., Sequence[Any]], *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
+    """Runs function(*tensors) -> tensors on torch tensors that share the batches' memory, on DALI's stream."""
     import torch
 
     device = inputs[0].device
 
     def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
         with contextlib.nullcontext() if stream is None else torch.cuda.stream(torch.cuda.ExternalStream(stream)):
-            result = function(*map(torch.utils.dlpack.from_dlpack, capsules))
-            return (torch.utils.dlpack.to_dlpack(result.contiguous()),)
+            results = function(*map(torch.utils.dlpack.from_dlpack, capsules))
+            return tuple(torch.utils.dlpack.to_dlpack(result.contiguous()) for result in results)
 
-    def on_copies(*arrays: Any) -> tuple[Any, ...]:
-        result = function(*map(torch.from_dlpack, arrays))
-        return (result.contiguous().numpy() if device == "cpu" else _array_module(device).from_dlpack(result),)
+    def on_copies(*arrays: Any) -> Sequence[Any]:
+        results = [result.contiguous() for result in function(*map(torch.from_dlpack, arrays))]
+        return [result.numpy() if device == "cpu" else _array_module(device).from_dlpack(result) for result in results]
 
     if not whole_batch_available():
-        return _per_sample(on_copies, inputs, device, 1)[0]
-    return _whole_batch(callback, inputs, device, 1)[0]
+        return _per_sample(on_copies, inputs, device, outputs)
+    return _whole_batch(callback, inputs, device, outputs)
 
 
 @cache
@@ -160,6 +158,11 @@ def _per_sample(function: Callable[..., Any], inputs: Sequence[DataNode], device
         *inputs, function=callback, num_outputs=outputs, device=device, batch_processing=True
     )
     return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
+
+
+def empty(device: str, shape: tuple[int, ...], dtype: str) -> Any:
+    """A new array, of NumPy or on CuPy's current device."""
+    return _array_module(device).empty(shape, dtype)
 
 
 def _array_module(device: str) -> Any:

@@ -12,8 +12,11 @@ from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline, do_not_convert
 
 from . import nodes, op
+from .label_maps import TokenTargets, flat
+from .label_nodes import Labelling, stored_labels
 from .planner import BatchPlanner
 from .regions import Size
+from .supervision import BY_LABELS
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # torchvision's RandomResizedCrop
 EVAL_RESIZE = 256 / 224  # shorter side before the centre crop, in longer sides of the crop
@@ -25,8 +28,8 @@ LINEAR = {"interp_type": types.INTERP_LINEAR, "antialias": True}
 class Graph:
     """All that a graph is made of.
 
-    labels: (paths,) int32 classes of `paths`. label_maps, teacher: what scores the labels, a store or a model; neither:
-    area. seeds: (shuffle, crop, flip, mix, others).
+    labels: (paths,) int32 classes of `paths`. supervision: what makes targets of them, with label_maps, a store, or
+    teacher, a model, but for "imagenet". seeds: (shuffle, crop, flip, mix, others).
     """
 
     paths: list[str]
@@ -46,6 +49,7 @@ class Graph:
     shard_id: int
     num_shards: int
     last_batch: Literal["drop", "partial", "fill"]
+    supervision: str = "imagenet"
     label_maps: Any = None
     teacher: Any = None
     seeds: tuple[int, ...] = (0,) * 5
@@ -57,7 +61,7 @@ class Graph:
         """The built pipeline; outputs are images, targets and sample indices. planner draws its plans."""
 
         @pipeline_def(enable_conditionals=self.augment is not None)  # DALI's auto_aug asks for it
-        def graph() -> tuple[DataNode, DataNode, DataNode]:
+        def graph() -> tuple[DataNode, ...]:
             return self.outputs(planner)
 
         pipeline = graph(
@@ -72,21 +76,24 @@ class Graph:
         pipeline.build()
         return pipeline
 
-    def outputs(self, planner: BatchPlanner) -> tuple[DataNode, DataNode, DataNode]:
-        """The graph: (images, targets, indices). With an augment DALI rewrites this function, for its `if`s."""
+    def outputs(self, planner: BatchPlanner) -> tuple[DataNode, ...]:
+        """(images, targets, indices), or (images, *TokenTargets, indices).
+
+        With an augment DALI rewrites this function, for its `if`s.
+        """
         jpegs, index = self._read()
         images, crop = self._images(jpegs)
         if self.augment is not None:
             images = self.augment(images)
         images, targets = self._mixed(images, index, crop, planner)
-        return images, targets, index
+        return images, *flat(targets), index
 
     @do_not_convert
     def _mixed(
         self, images: DataNode, index: DataNode, crop: dict[str, DataNode], planner: BatchPlanner
-    ) -> tuple[DataNode, DataNode]:
+    ) -> tuple[DataNode, DataNode | TokenTargets]:
         known = {"seeds": nodes.random_seeds(self.seeds[3]), "index": index}
-        if self.label_maps is not None:
+        if self.scores_by_store:
             known |= crop
         if self.augment is not None:
             if not isinstance(images, DataNode):
@@ -98,13 +105,19 @@ class Graph:
             return planner(**dict(zip(known, arrays, strict=True)))
 
         rows, ids = op.host(plan, *known.values(), outputs=2)
+        labelling = Labelling(self.supervision, self.num_classes, self.smoothing, self.mixer, "NHWC", images)
+        stored = None
+        if self.supervision in BY_LABELS and self.label_maps is not None:
+            stored = stored_labels(self.label_maps, index, crop, self.num_classes)
+        rows, targets, seen = labelling.targets(ids, rows, self.teacher, stored, lambda: planner.mixing)
         if self.mixer is not None:
-            if self.teacher is not None:
-                maps = nodes.teacher_maps(self.teacher, images, ids, lambda: planner.mixing)
-                rows = nodes.score(rows, maps, self.mixer, "NHWC", images)
-            images = nodes.mix(images, rows, self.mixer, "NHWC")
-        targets = nodes.soft_targets(ids, rows, self.num_classes, self.smoothing, images)
+            images = nodes.mix(images, rows, self.mixer, "NHWC", *seen)
         return self._normalised(images), targets
+
+    @property
+    def scores_by_store(self) -> bool:
+        """Whether the plan's label weights come from stored maps."""
+        return self.supervision == "tokenmix" and self.label_maps is not None
 
     @do_not_convert
     def _images(self, jpegs: DataNode) -> tuple[DataNode, dict[str, DataNode]]:

@@ -6,27 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .label_maps import token_grid
 from .labels import crop_maps, scored
 from .mixing import draw
 from .plan import Plan, untouched
-from .regions import RegionShape, Size, TokenGrid
+from .regions import Size
 
 if TYPE_CHECKING:
     from .pipeline import Graph
-
-DEFAULT_PATCH = 16  # of the grid that maps are cut to where a mixer has none
 
 
 def seeded_plan(mixer: Any, seeds: np.ndarray, image_size: Size, valid: int | None = None) -> Plan:
     """The plan that a mixer draws from the first sample's random words, (N, words) of 16 bits each."""
     seed = sum(int(word) % 2**16 << 16 * k for k, word in enumerate(seeds[0]))
     return draw(mixer, len(seeds), image_size, seed, valid=valid)
-
-
-def map_grid(shapes: tuple[RegionShape, ...], image_size: Size) -> Size:
-    """The grid that label maps are cut to for plans of these shapes: the tokens', or that of 16-pixel patches."""
-    grids = [shape.grid for shape in shapes if isinstance(shape, TokenGrid)]
-    return grids[0] if grids else TokenGrid.of(DEFAULT_PATCH, image_size).grid
 
 
 class BatchPlanner:
@@ -57,9 +50,9 @@ class BatchPlanner:
         else:
             valid = without_padding(index) if graph.last_batch == "partial" else len(index)
             plan = seeded_plan(graph.mixer, seeds, graph.image_size, valid)
-            if graph.label_maps is not None:
+            if graph.scores_by_store:
                 boxes, flips = boxes_of(**crop)
-                maps = crop_maps(graph.label_maps.maps(index), boxes, flips, map_grid(layout, graph.image_size))
+                maps = crop_maps(graph.label_maps.maps(index), boxes, flips, token_grid(layout, graph.image_size))
                 plan = scored(plan, np.maximum(maps, 0.0))
         return plan.packed, graph.labels[index]
 

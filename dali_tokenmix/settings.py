@@ -12,6 +12,7 @@ from .dataset import ImageFolder, scan
 from .mixing import draw
 from .pipeline import DTYPES, Graph, batches
 from .readable import unreadable
+from .supervision import SUPERVISIONS, check_classes, check_source, check_store
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -21,7 +22,7 @@ CHOICES = {
     "dtype": tuple(DTYPES),
     "layout": ("NCHW", "NHWC"),
     "train": (True, False),
-    "supervision": ("imagenet", "tokenmix"),
+    "supervision": SUPERVISIONS,
 }
 
 
@@ -43,14 +44,17 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
     _check_mixer(given["mixer"], given["train"], given["batch_size"], given["image_size"])
     data = _data(root, on_error)
     given["num_classes"] = _num_classes(given["num_classes"], data)
-    supervision = given.pop("supervision")
-    check_supervision(supervision, given["teacher"], given["label_maps"])
-    if isinstance(given["label_maps"], str | Path):
+    supervision, store = given["supervision"], given["label_maps"]
+    check_source(supervision, given["teacher"], store)
+    _check_use(supervision, given["train"], given["mixer"])
+    if isinstance(store, str | Path):
         from .label_store import LabelStore
 
-        given["label_maps"] = LabelStore.open(given["label_maps"], expect=data)
-    elif hasattr(given["label_maps"], "check_data"):
-        given["label_maps"].check_data(data)
+        given["label_maps"] = store = LabelStore.open(store, expect=data)
+    elif hasattr(store, "check_data"):
+        store.check_data(data)
+    check_store(supervision, store)
+    check_classes(supervision, given["teacher"], given["num_classes"], len(data.classes))
     described = Graph(paths=data.paths(), labels=data.labels, **given)
     if num_shards > len(data.files):
         raise ValueError(f"num_shards must be at most the {len(data.files)} images of root, got {num_shards}")
@@ -60,18 +64,6 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
             f"which leaves nothing else, got {given['batch_size']}: use 'partial' or 'fill', or a smaller batch"
         )
     return described, data
-
-
-def check_supervision(supervision: str, teacher: Any, label_maps: Any) -> None:
-    """Raises ValueError where a supervision lacks its source of maps, has two, or has one it does not use."""
-    given = [name for name, value in (("teacher", teacher), ("label_maps", label_maps)) if value is not None]
-    if supervision == "imagenet" and given:
-        raise ValueError(
-            f"{given[0]} is of no use to supervision='imagenet': pass supervision='tokenmix', or leave it out"
-        )
-    if supervision == "tokenmix" and len(given) != 1:
-        found = " and ".join(given) or "neither"
-        raise ValueError(f"supervision='tokenmix' needs teacher= (a model) or label_maps= (a store), got {found}")
 
 
 def threads(num_threads: int | None) -> int:
@@ -113,6 +105,15 @@ def _normalisation(mean: Any, std: Any, dtype: str) -> tuple[Any, Any]:
         for value in values:
             number(name, value, **({"above": 0} if name == "std" else {}))
     return tuple(mean), tuple(std)
+
+
+def _check_use(supervision: str, train: bool, mixer: Any) -> None:
+    if supervision != "imagenet" and not train:
+        raise ValueError(
+            f"supervision must be 'imagenet' with train=False, got {supervision!r}: evaluation has true labels"
+        )
+    if supervision == "tokenmix" and mixer is None:
+        raise ValueError("supervision='tokenmix' weighs mixed labels, and mixer is None: pass a mixer, or 'imagenet'")
 
 
 def _check_mixer(mixer: Any, train: bool, batch_size: int, image_size: tuple[int, int]) -> None:

@@ -23,6 +23,7 @@ typedef unsigned long long uint64_t;
 #define FOR_EACH_ROW(r, count) \
   for (int64_t r = blockIdx.x * (int64_t)blockDim.y + threadIdx.y; r < (count); r += gridDim.x * (int64_t)blockDim.y)
 #define FOR_EACH_LANE(v, count) for (int64_t v = threadIdx.x; v < (count); v += blockDim.x)
+#define IN_THIS_LANE(v) ((uint32_t)(v) % blockDim.x == threadIdx.x)  // FOR_EACH_LANE's part of a scattered write
 #else
 #define KERNEL extern "C" __attribute__((visibility("default"))) void
 #define DEVICE inline __attribute__((always_inline))
@@ -32,4 +33,5 @@ typedef unsigned long long uint64_t;
 #define LOWEST_BIT(word) __builtin_ctz(word)
 #define FOR_EACH_ROW(r, count) _Pragma("omp parallel for schedule(dynamic, 256)") for (int64_t r = 0; r < (count); ++r)
 #define FOR_EACH_LANE(v, count) for (int64_t v = 0; v < (count); ++v)
+#define IN_THIS_LANE(v) true
 #endif

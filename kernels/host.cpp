@@ -5,9 +5,12 @@
 #include "crop_maps.cu"
 #include "exchange.cu"
 #include "mirror.cu"
+#include "relabel.cu"
 #include "resize.cu"
+#include "roi_weights.cu"
 #include "score.cu"
 #include "targets.cu"
+#include "token_labels.cu"
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -28,6 +31,11 @@ SIZE_OF(BlockMask)
 SIZE_OF(Words)
 SIZE_OF(Targets)
 SIZE_OF(CropMaps)
+SIZE_OF(RoiWeights)
+SIZE_OF(Pool)
+SIZE_OF(Softmax)
+SIZE_OF(MixLabels)
+SIZE_OF(TokenLabels)
 SIZE_OF(Mirror)
 SIZE_OF(Resize)
 SIZE_OF(Score)

@@ -22,7 +22,7 @@ MIXERS = [getattr(dali_tokenmix.mixers, name) for name in dali_tokenmix.mixers._
 # Who may import what, as file patterns; a folder stands for all in it. NumPy is everybody's.
 MAY_IMPORT = {
     "nvidia": {
-        *("pipeline.py", "op.py", "nodes.py", "fn.py", "loader.py", "readable.py"),
+        *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "loader.py", "readable.py"),
         *("commands/trial.py", "label_store/maker.py"),
     },
     "cupy": {"runtime", "op.py", "devices.py"},
@@ -32,7 +32,16 @@ MAY_IMPORT = {
 COMMANDS = {
     f"commands/{name}.py" for name in ("demo", "demo_data", "doctor", "make_labels")
 }  # these may import more, inside functions
-NUMPY_ONLY = ("mixers/", "plan.py", "regions.py", "labels.py", "reference.py", "checks.py", "mixing.py")
+NUMPY_ONLY = (
+    "mixers/",
+    "plan.py",
+    "regions.py",
+    "label_maps.py",
+    "labels.py",
+    "reference.py",
+    "checks.py",
+    "mixing.py",
+)
 
 
 def imports(path):

@@ -22,6 +22,9 @@ KERNELS = {
     "resize": {"resize_taps", "resize_rows", "resize_columns"},
     "score": {"score"},
     "crop_maps": {"crop_maps"},
+    "roi_weights": {"roi_weights"},
+    "relabel": {"relabel_pool", "relabel_softmax", "relabel_mix"},
+    "token_labels": {"token_labels"},
 }
 
 

@@ -94,14 +94,17 @@ def test_layout_follows_the_images(operator):
 
 
 def test_new_output_has_its_own_memory(operator):
-    def fill(images: View, out: View) -> None:
-        assert out.shape == (4, 5)
-        np.ctypeslib.as_array((np.ctypeslib.ctypes.c_float * 20).from_address(out.address))[:] = range(20)
+    def fill(make, images: View):
+        one, two = make((images.shape[0], 5), "float32"), make((4, 2, 3), "int32")
+        one[:] = np.arange(20).reshape(4, 5)
+        two[:] = np.arange(24).reshape(4, 2, 3)
+        return one, two
 
-    pipeline = built(lambda: [op.new_output(fill, (5,), noise())])
-    held = [pipeline.run()[0].as_tensor() for _ in range(4)]
-    for tensor in held:
-        np.testing.assert_array_equal(np.asarray(tensor).ravel(), np.arange(20))
+    pipeline = built(lambda: op.new_outputs(fill, noise(), outputs=2))
+    held = [[output.as_tensor() for output in pipeline.run()] for _ in range(4)]
+    for one, two in held:
+        np.testing.assert_array_equal(np.asarray(one).ravel(), np.arange(20, dtype=np.float32))
+        np.testing.assert_array_equal(np.asarray(two).ravel(), np.arange(24, dtype=np.int32))
 
 
 def test_an_exception_reaches_the_user_with_its_text(operator):

@@ -25,6 +25,16 @@ PLAN_ROWS = _struct(("stride", "i4"), ("region", "i4"))
 
 MOST_REGIONS = 4
 REGION = _struct(("kind", "i4"), ("offset", "i4"), ("patch", "i4"), ("grid_h", "i4"), ("grid_w", "i4"))
+CELLS = _struct(
+    ("height", "i4"),
+    ("width", "i4"),
+    ("grid_h", "i4"),
+    ("grid_w", "i4"),
+    ("regions", "i4"),
+    ("region", REGION, (MOST_REGIONS,)),
+)
+TOP_K = _struct(("samples", "i4"), ("k", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("classes", "i4"))
+CROPS = _struct(("samples", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("grid_h", "i4"), ("grid_w", "i4"))
 
 STRUCTS = {
     "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_w", "i4")),
@@ -41,18 +51,13 @@ STRUCTS = {
         ("attempts", "i4"),
         ("official", "i4"),
     ),
-    "CropMaps": _struct(("samples", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("grid_h", "i4"), ("grid_w", "i4")),
-    "Score": _struct(
-        ("rows", PLAN_ROWS),
-        ("samples", "i4"),
-        ("height", "i4"),
-        ("width", "i4"),
-        ("map_h", "i4"),
-        ("map_w", "i4"),
-        ("regions", "i4"),
-        ("epsilon", "f8"),
-        ("region", REGION, (MOST_REGIONS,)),
-    ),
+    "CropMaps": CROPS,
+    "RoiWeights": CROPS,
+    "Score": _struct(("rows", PLAN_ROWS), ("samples", "i4"), ("cells", CELLS), ("epsilon", "f8")),
+    "Pool": _struct(("maps", TOP_K), ("unknown", "f4")),
+    "Softmax": _struct(("samples", "i4"), ("classes", "i4")),
+    "MixLabels": _struct(("rows", PLAN_ROWS), ("samples", "i4"), ("classes", "i4"), ("keep", "f4"), ("floor", "f4")),
+    "TokenLabels": _struct(("rows", PLAN_ROWS), ("cells", CELLS), ("maps", TOP_K), ("most", "i4"), ("sides", "i4")),
     "Words": _struct(("count", "i4")),
     "Targets": _struct(
         ("rows", PLAN_ROWS),

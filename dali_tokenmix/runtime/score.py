@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid
+from ..regions import RegionShape, Size
 from .arrays import View
+from .cells import cells
 from .launch import Work, launch
-from .params import MOST_REGIONS
 
 
 def targets(
@@ -32,15 +32,18 @@ def targets(
     )
 
 
-def crop_maps(maps: View, boxes: View, flips: View, out: View, *, threads: int | None = None) -> None:
-    """ROI-align: float32 maps (N, h, w), boxes (N, 4) y0 x0 y1 x1 in fractions, bool flips (N,) -> out (N, gh, gw)."""
+def crop_maps(maps: View, boxes: View | None, flips: View | None, out: View, *, threads: int | None = None) -> None:
+    """ROI-align: float32 maps (N, h, w), boxes (N, 4) y0 x0 y1 x1 in fractions, uint8 flips (N,) -> out (N, gh, gw).
+
+    boxes, flips: None for whole maps as they are.
+    """
     samples, map_h, map_w = maps.shape
     _, grid_h, grid_w = out.shape
     launch(
         out.device,
         "crop_maps",
         "CropMaps",
-        (maps.address, boxes.address, flips.address, out.address),
+        (maps.address, boxes.address if boxes else 0, flips.address if flips else 0, out.address),
         Work(samples * grid_h, grid_w),
         threads=threads or 1,
         samples=samples,
@@ -62,10 +65,7 @@ def score(
     threads: int | None = None,
 ) -> None:
     """Writes own and other of packed plan rows, (N, bytes) uint8, from the samples' maps, (N, h, w) float32 >= 0."""
-    samples, map_h, map_w = maps.shape
-    if len(shapes) > MOST_REGIONS:
-        raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(shapes)}")
-    regions = [_region(shape, offset) for shape, offset in zip(shapes, offsets, strict=True)]
+    samples, *grid = maps.shape
     launch(
         rows.device,
         "score",
@@ -75,19 +75,6 @@ def score(
         threads=threads or 1,
         rows=(rows.strides[0], 0),
         samples=samples,
-        height=image_size[0],
-        width=image_size[1],
-        map_h=map_h,
-        map_w=map_w,
-        regions=len(regions),
+        cells=cells((grid[0], grid[1]), image_size, shapes, offsets),
         epsilon=epsilon,
-        region=regions + [(0,) * 5] * (MOST_REGIONS - len(regions)),
     )
-
-
-def _region(shape: RegionShape, offset: int) -> tuple[int, ...]:
-    """RegionData of score.cu."""
-    if isinstance(shape, TokenGrid):
-        return 0, offset, shape.patch_size, *shape.grid
-    kinds = {BoxShape: 1, BlendShape: 2}
-    return kinds[type(shape)], offset, 0, 0, 0

@@ -54,10 +54,11 @@ class Teacher:
         activation: "relu" or "softmax", above.
         classes: (labels,) class ids of the head, one for each label of the data set, if the two differ. Maps and top-k
             are then in terms of the data set's labels.
+        k: classes that topk() keeps at each position, for relabel and tokenlabeling; all, if there are fewer.
         name: what a label store calls the teacher. Default: made from the model.
 
     Attributes: name, image_size (height, width), mean, std, activation, map_size (h, w), num_classes (labels that it
-    knows).
+    knows), k.
 
     Raises TypeError for a model that does not show its features and a linear head, saying what is missing.
     """
@@ -78,6 +79,7 @@ class Teacher:
         compile: bool = False,
         activation: str = "relu",
         classes: Sequence[int] | None = None,
+        k: int = 5,
         name: str | None = None,
     ) -> None:
         choice("autocast", autocast, (None, *AUTOCAST))
@@ -97,6 +99,7 @@ class Teacher:
             else torch.tensor([integer("classes", c, at_least=0, at_most=rows - 1) for c in classes])
         )
         self.num_classes = rows if self._classes is None else len(self._classes)
+        self.k = min(integer("k", k, at_least=1), self.num_classes)
         self.map_size: tuple[int, int] = self._try()
         if compile:
             self._run = torch.compile(self._run)
@@ -150,13 +153,14 @@ class Teacher:
                 maps = maps.where(known.to(self.device)[:, None, None], math.nan)
         return ordinary(maps, "maps")
 
-    def topk(self, images: Any, k: int = 5) -> tuple[Tensor, Tensor]:
+    def topk(self, images: Any, k: int | None = None) -> tuple[Tensor, Tensor]:
         """The k classes of highest logit at each position: ids (N, k, h, w) int32, logits (N, k, h, w) float32.
 
-        Best first, logits as they are: for `relabel` and `tokenlabeling`. Dense logits are made for some samples at a
-        time, 64 MiB at most, or one sample's num_classes * h * w * 4 bytes. Images and errors as in a call.
+        Best first, logits as they are: for relabel and tokenlabeling. k: in [1, num_classes]; None: the teacher's.
+        Dense logits are made for some samples at a time, 64 MiB at most, or one sample's num_classes * h * w * 4 bytes.
+        Images and errors as in a call.
         """
-        k = integer("k", k, at_least=1, at_most=self.num_classes)
+        k = self.k if k is None else integer("k", k, at_least=1, at_most=self.num_classes)
         features = self._features(images_of(images, self.device))
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             weight, bias = self._backbone.head()

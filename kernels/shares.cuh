@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The partner's share of a cell, of a grid laid over the image: what a plan's regions give it there.
+#pragma once
+#include "image.cuh"
+
+const int MOST_REGIONS = 4;
+enum RegionKind { TOKENS = 0, BOX = 1, BLEND = 2 };
+
+struct RegionData {
+  int32_t kind, offset, patch, grid_h, grid_w;
+};
+
+// A grid of grid_h x grid_w cells on images of height x width pixels, and the regions of the plan.
+struct Cells {
+  int32_t height, width, grid_h, grid_w, regions;
+  RegionData region[MOST_REGIONS];
+};
+
+// A cell on the image, in pixels.
+struct Cell {
+  double y0, x0, y1, x1;
+  DEVICE Cell(int32_t y, int32_t x, const Cells& p)
+      : y0((double)y * p.height / p.grid_h),
+        x0((double)x * p.width / p.grid_w),
+        y1((double)(y + 1) * p.height / p.grid_h),
+        x1((double)(x + 1) * p.width / p.grid_w) {}
+
+  // Share of the cell that a rectangle covers.
+  DEVICE double covered(double top, double left, double bottom, double right) const {
+    double h = (bottom < y1 ? bottom : y1) - (top > y0 ? top : y0),
+           w = (right < x1 ? right : x1) - (left > x0 ? left : x0);
+    return h > 0.0 && w > 0.0 ? h * w / ((y1 - y0) * (x1 - x0)) : 0.0;
+  }
+};
+
+DEVICE int32_t bit_at(const uint32_t* words, int32_t at) { return (int32_t)(words[at >> 5] >> (at & 31) & 1); }
+
+// The partner's share of cell (y, x): of a token mask on the same grid the cell's own bit, of any other its tokens by
+// area.
+DEVICE double tokens_share(const uint32_t* words, const RegionData& g, int32_t y, int32_t x, const Cells& p) {
+  if (g.grid_h == p.grid_h && g.grid_w == p.grid_w) return bit_at(words, y * g.grid_w + x);
+  Cell cell(y, x, p);
+  double share = 0.0;
+  for (int32_t ty = (int32_t)(cell.y0 / g.patch); ty < g.grid_h && ty * g.patch < cell.y1; ++ty)
+    for (int32_t tx = (int32_t)(cell.x0 / g.patch); tx < g.grid_w && tx * g.patch < cell.x1; ++tx)
+      if (bit_at(words, ty * g.grid_w + tx))
+        share += cell.covered(ty * g.patch, tx * g.patch, (ty + 1) * g.patch, (tx + 1) * g.patch);
+  return share;
+}
+
+DEVICE double partner_share(const uint8_t* row, int32_t y, int32_t x, const Cells& p) {
+  double share = 0.0;
+  for (int32_t k = 0; k < p.regions; ++k) {
+    const RegionData& g = p.region[k];
+    const uint8_t* data = row + g.offset;
+    if (g.kind == TOKENS) share += tokens_share((const uint32_t*)data, g, y, x, p);
+    if (g.kind == BLEND) share += *(const float*)data;
+    if (g.kind == BOX) {
+      const int32_t* box = (const int32_t*)data;
+      share += Cell(y, x, p).covered(box[0], box[1], box[2], box[3]);
+    }
+  }
+  return share;
+}
