@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := $(wildcard kernels/*)
 SANITIZED := build/sanitized
-SANITIZED_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py)
+SANITIZED_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
 
 .PHONY: demo test bench lint sanitize clean
 demo: .venv/built

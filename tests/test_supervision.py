@@ -17,7 +17,7 @@ from dali_tokenmix import op, reference
 from dali_tokenmix.label_maps import token_grid, token_sides
 from dali_tokenmix.pipeline import whole_image
 from dali_tokenmix.planner import BatchPlanner
-from tests.test_pipeline import operators
+from tests.test_pipeline import crossings
 from tests.test_relabel import dense_labels, label_maps, scattered
 
 CLASSES, SIZE = 6, 64
@@ -142,15 +142,18 @@ def crops_of(source):
 
 @pytest.mark.parametrize("mixer", ["TokenMix", "CutMix", "MixUp"])
 @pytest.mark.parametrize("supervision", SUPERVISIONS)
-def test_online_and_stored_labels_of_whole_images_give_the_same_targets(photo_folder, store, supervision, mixer):
+def test_online_and_stored_labels_of_whole_images_give_the_same_targets(
+    photo_folder, store, supervision, mixer, device
+):
     """float16 maps: a weight is off by 2^-10 at most; top-k scores are rounded alike on both ways."""
-    teacher = small_teacher(classes=[0, 1, 2, 3], k=4)
+    teacher = small_teacher(classes=[0, 1, 2, 3], k=4, device="cuda" if device == "gpu" else None)
     files, labels = [str(photo_folder / file) for file in dtm.dataset.scan(photo_folder).files], list(range(40))
-    pipeline = Pipeline(8, 2, None, seed=3)
+    pipeline = Pipeline(8, 2, 0 if device == "gpu" else None, seed=3)
     with pipeline:
         jpegs, index = fn.readers.file(files=files, labels=labels)
         pixels = whole_image(jpegs, fn.peek_image_shape(jpegs), "cpu")
         images = fn.resize(pixels, size=(SIZE, SIZE), interp_type=types.INTERP_LINEAR, antialias=True)
+        images = images.gpu() if device == "gpu" else images
         ids = index // 10
         options = {"num_classes": 4, "mixer": MIXERS[mixer], "seed": 5, "smoothing": 0.0, "supervision": supervision}
         if supervision == "tokenmix":
@@ -162,7 +165,7 @@ def test_online_and_stored_labels_of_whole_images_give_the_same_targets(photo_fo
         pipeline.set_outputs(*parts(online), *parts(by_store))
     pipeline.build()
     for _ in range(3):
-        outputs = [output.as_array() for output in pipeline.run()]
+        outputs = [output.as_cpu().as_array() for output in pipeline.run()]
         half = len(outputs) // 2
         for seen, looked_up in zip(outputs[:half], outputs[half:], strict=True):
             np.testing.assert_allclose(seen, looked_up, atol=2e-3 if supervision == "tokenmix" else 1e-6)
@@ -385,10 +388,8 @@ def test_a_gpu_graph_moves_these_bytes_a_sample_and_images_never_back(photo_fold
         images, *targets, index = graph.outputs(BatchPlanner(graph, True, 2))
         assert {node.device for node in (images, *targets)} == {"gpu"}
         assert index.device == "cpu"
-        read = [node for operator in operators([images, *targets]).values() for node in operator.inputs or []]
-        made = {node.name: node for seen in read for node in seen.source.outputs}
-        assert not [node for node in read if (made[node.name].device, node.device) == ("gpu", "cpu")]
-        crossing = {node.name: made[node.name] for node in read if made[node.name].device != node.device}
-        pipeline.set_outputs(*crossing.values())
+        there, back = crossings([images, *targets])
+        assert back == {}
+        pipeline.set_outputs(*there.values())
     pipeline.build()
     assert sorted(output.as_array()[0].nbytes for output in pipeline.run()) == sorted(CROSSING[supervision, kind])
