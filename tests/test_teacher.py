@@ -619,8 +619,8 @@ def gpu():
 
 # A real teacher and real photographs: EfficientNet-Lite0 of PyPI, with ImageNet's classes.
 
-TIGER_CAT, EGYPTIAN_CAT, TABBY, ESPRESSO, MISSILE, PROJECTILE, HELMET = 282, 285, 281, 967, 657, 744, 560
-PHOTOGRAPHS = {"chelsea": TIGER_CAT, "coffee": ESPRESSO, "rocket": MISSILE, "astronaut": HELMET}
+TIGER_CAT, EGYPTIAN_CAT, TABBY, ESPRESSO, MISSILE, PROJECTILE, MOPED = 282, 285, 281, 967, 657, 744, 665
+PHOTOGRAPHS = {"chelsea": TIGER_CAT, "coffee": ESPRESSO, "rocket": MISSILE, "stereo_motorcycle": MOPED}
 
 
 @pytest.fixture(scope="module")
@@ -638,7 +638,8 @@ def lite0():
 def photograph(name):
     """(224, 224, 3) uint8: bicubic resize to 256, centre crop."""
     data = pytest.importorskip("skimage.data")
-    image = Image.fromarray(getattr(data, name)())
+    pixels = getattr(data, name)()
+    image = Image.fromarray(pixels[0] if isinstance(pixels, tuple) else pixels)
     scale = 256 / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     x, y = (image.width - 224) // 2, (image.height - 224) // 2
@@ -659,7 +660,7 @@ def test_a_real_teacher_knows_the_photographs(lite0):
 
 @pytest.mark.parametrize("activation", ["relu", "softmax"])
 @pytest.mark.parametrize(
-    ("size", "least"), [(224, {"relu": 0.64, "softmax": 0.77}), (288, {"relu": 0.69, "softmax": 0.85})]
+    ("size", "least"), [(224, {"relu": 0.71, "softmax": 0.86}), (288, {"relu": 0.78, "softmax": 0.94})]
 )
 def test_a_real_teacher_sees_each_photograph_in_its_quarter(lite0, activation, size, least):
     """2 x 2 mosaics, every photograph once in every quarter: a quarter by chance has 0.25 of the mass."""
@@ -676,8 +677,8 @@ def test_a_real_teacher_sees_each_photograph_in_its_quarter(lite0, activation, s
         shares.append(quarters[range(4), own].mean())
         right += list(quarters.argmax(1) == own)
     assert np.mean(shares) > least[activation]
-    assert min(shares) > 0.5
-    assert np.mean(right) > 0.9
+    assert min(shares) > 0.7
+    assert all(right)
 
 
 def mass_of_quarters(maps):
