@@ -10,7 +10,8 @@ from PIL import Image
 
 from dali_tokenmix import __version__, cli, devices
 from dali_tokenmix.commands.demo_data import Mix, Samples, telling
-from dali_tokenmix.commands.demo_picture import CORNER, PARTNER, TILE, picture, tile_box
+from dali_tokenmix.commands.demo_drawing import CORNER, PARTNER, TILE
+from dali_tokenmix.commands.demo_picture import picture, tile_box
 
 SAMPLE, PARTNERS, MIXUP, CUTMIX_MASK, CUTMIX, TOKENMIX_MASK, TOKENMIX = range(7)
 NO_GPU = devices.gpu_problem() is not None
