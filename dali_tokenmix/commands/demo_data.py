@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,32 +77,25 @@ def mix_samples(data: ImageFolder, device: str, *, image_size: int, threads: int
 
     Raises RuntimeError that names the file if one cannot be decoded.
     """
-    from nvidia.dali import fn, pipeline_def
+    from nvidia.dali import pipeline_def
 
     from ..fn import token_mix
-    from ..readable import explain
 
-    chosen = np.random.default_rng(seed).permutation(len(data.files))[:BATCH]
-    paths = [data.paths()[k] for k in chosen]
+    paths, labels = some_files(data, seed)
     mixers = (MixUp(), CutMix(), TokenMix())
 
     @pipeline_def(batch_size=len(paths), num_threads=threads, device_id=0 if device == "gpu" else None, seed=seed)
     def graph() -> tuple:
-        jpegs, labels = fn.readers.file(files=paths, labels=[int(data.labels[k]) for k in chosen])
-        crops = fn.decoders.image_random_crop(jpegs, device="mixed" if device == "gpu" else "cpu", random_area=[0.5, 1])
-        images = fn.resize(crops, size=(image_size, image_size))
-        outputs = [images, labels]
+        images, ids = crops(paths, labels, device, image_size)
+        outputs = [images, ids]
         for mixer in mixers:
             mixed, targets, plan = token_mix(
-                images, labels, num_classes=len(data.classes), mixer=mixer, smoothing=0.0, return_plan=True
+                images, ids, num_classes=len(data.classes), mixer=mixer, smoothing=0.0, return_plan=True
             )
             outputs += [mixed, targets, plan["partner"], plan["mask"]]
         return tuple(outputs)
 
-    try:
-        batch = [tensors.as_cpu().as_array() for tensors in graph().run()]
-    except RuntimeError as error:
-        raise RuntimeError(explain(error, (), paths, threads)) from error
+    batch = run_once(graph(), paths, threads)
     patches = (image_size, 1, TokenMix().patch_size)
     mixes = [Mix(patch, *batch[2 + 4 * k : 6 + 4 * k]) for k, patch in enumerate(patches)]
     return Samples(data.classes, batch[0], batch[1].reshape(-1), (mixes[0], mixes[1], mixes[2]))
@@ -112,15 +106,47 @@ def telling(samples: Samples, count: int = 3) -> list[int]:
 
     Their pairs are different ones, of two classes, mixed in parts that are neither tiny nor nearly all.
     """
-    partner = samples.mixes[0].partner
-    shares = np.stack([mix.targets[np.arange(len(partner)), samples.labels] for mix in samples.mixes])
-    uneven = np.abs(shares - 0.5).max(axis=0) + 2.0 * (samples.labels == samples.labels[partner])
+    shares = np.stack([mix.targets[np.arange(len(samples.labels)), samples.labels] for mix in samples.mixes])
+    return best(np.abs(shares - 0.5).max(axis=0), samples.mixes[0].partner, samples.labels, count)
+
+
+def best(cost: np.ndarray, partner: np.ndarray, labels: np.ndarray, count: int) -> list[int]:
+    """Positions of `count` samples of different pairs, (N,) cost, partner and labels given: each time the cheapest.
+
+    A pair of one class costs 2 more, and each class that was there before 1 more.
+    """
+    cost = cost + 2.0 * (labels == labels[partner])
     chosen: list[int] = []
     while len(chosen) < count:
         free = [k for k in range(len(partner)) if k not in chosen and partner[k] not in chosen and partner[k] != k]
         if not free:
             break
-        seen = samples.labels[[*chosen, *partner[chosen]]]
-        repeats = {k: sum((seen == samples.labels[member]).sum() for member in (k, partner[k])) for k in free}
-        chosen.append(min(free, key=lambda k: uneven[k] + repeats[k]))
+        seen = labels[[*chosen, *partner[chosen]]]
+        repeats = {k: sum((seen == labels[member]).sum() for member in (k, partner[k])) for k in free}
+        chosen.append(min(free, key=lambda k: cost[k] + repeats[k]))
     return chosen
+
+
+def some_files(data: ImageFolder, seed: int) -> tuple[list[str], list[int]]:
+    """Paths and labels of BATCH files (all, if there are fewer)."""
+    chosen = np.random.default_rng(seed).permutation(len(data.files))[:BATCH]
+    return [str(data.root / data.files[k]) for k in chosen], [int(data.labels[k]) for k in chosen]
+
+
+def crops(paths: list[str], labels: list[int], device: str, image_size: int) -> tuple[Any, Any]:
+    """DALI nodes of random crops, (image_size, image_size, 3) uint8, and of their labels."""
+    from nvidia.dali import fn
+
+    jpegs, ids = fn.readers.file(files=paths, labels=labels)
+    parts = fn.decoders.image_random_crop(jpegs, device="mixed" if device == "gpu" else "cpu", random_area=[0.5, 1])
+    return fn.resize(parts, size=(image_size, image_size)), ids
+
+
+def run_once(pipeline: Any, paths: list[str], threads: int) -> list[np.ndarray]:
+    """The outputs of a batch. Raises RuntimeError that names the file if one of paths cannot be decoded."""
+    from ..readable import explain
+
+    try:
+        return [tensors.as_cpu().as_array() for tensors in pipeline.run()]
+    except RuntimeError as error:
+        raise RuntimeError(explain(error, (), paths, threads)) from error
