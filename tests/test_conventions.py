@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "torch": {"teacher", "losses.py", "loader.py", "op.py", "label_store/maker.py", "label_store/importer.py"},
 }
 COMMANDS = {
-    f"commands/{name}.py" for name in ("demo", "demo_data", "doctor", "make_labels")
+    f"commands/{name}.py" for name in ("demo", "demo_data", "demo_teacher", "doctor", "make_labels")
 }  # these may import more, inside functions
 NUMPY_ONLY = (
     "mixers/",

@@ -18,7 +18,8 @@ from typing import Any
 from .. import devices
 from ..dataset import ImageFolder, scan
 from ..progress import progress
-from .doctor import is_installed
+from . import demo_teacher
+from .make_labels import require
 
 HELP = "measure what mixing costs on this machine, and draw a picture of what it does"
 BATCH_SIZE = 64
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=_at_least(32), default=224, help="side in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=_at_least(0), default=0, help="of everything random (default: %(default)s)")
     parser.add_argument("--seconds", type=_seconds, default=6.0, help="to measure, in all (default: %(default)s)")
+    demo_teacher.add_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -44,23 +46,26 @@ def run(given: argparse.Namespace) -> int:
         reason = "is a folder, not a file" if given.out.is_dir() else "is in a folder that does not exist"
         raise ValueError(f"--out {given.out} {reason}")
     device = devices.resolve(given.device)
-    _require(("PIL",) if given.root else ("PIL", "skimage"), "pip install 'dali_tokenmix[demo]'")
-    _require(("nvidia.dali", "torch"), devices.EXTRAS)
-    if given.root:
-        _demo(scan(given.root), device, given)
+    require(("PIL",) if given.root else ("PIL", "skimage"), "pip install 'dali_tokenmix[demo]'")
+    require(("nvidia.dali", "torch"), devices.EXTRAS)
+    data = scan(given.root) if given.root else None
+    teacher = demo_teacher.load(given, device)  # before the work: it may not be installed
+    if data:
+        _demo(data, teacher, device, given)
         return 0
     from .demo_data import make_photographs
 
     with tempfile.TemporaryDirectory(prefix="dali-tokenmix-") as root:
         with progress("making photographs") as show:
             make_photographs(Path(root), given.seed, show)
-        _demo(scan(root), device, given)
+        _demo(scan(root), teacher, device, given)
     return 0
 
 
-def _demo(data: ImageFolder, device: str, given: argparse.Namespace) -> None:
+def _demo(data: ImageFolder, teacher: Any, device: str, given: argparse.Namespace) -> None:
     from .demo_data import mix_samples, telling
-    from .demo_picture import picture
+    from .demo_picture import picture, stacked
+    from .demo_scores import scores_panel
 
     files, size, threads = len(data.files), given.image_size, len(os.sched_getaffinity(0))
     if files < 2 or files < (given.batch_size or 0):
@@ -73,8 +78,11 @@ def _demo(data: ImageFolder, device: str, given: argparse.Namespace) -> None:
 
     with progress("mixing samples"):
         samples = mix_samples(data, device, image_size=size, threads=threads, seed=given.seed)
-        drawn = picture(samples, telling(samples), f"Samples of one batch, {size} x {size} pixels, {where}")
+        scores = demo_teacher.score_samples(data, teacher, given, device, threads)
+        first = picture(samples, telling(samples), f"Samples of one batch, {size} x {size} pixels, {where}")
+        drawn = stacked([first, scores_panel(scores, demo_teacher.telling(scores))])
         drawn.save(given.out, format="PNG", optimize=True)
+    print(f"teacher     {demo_teacher.in_words(scores)}")
     print(f"picture     {given.out} ({drawn.width} x {drawn.height}, {given.out.stat().st_size // 1000} KB)")
 
     options = {
@@ -133,13 +141,6 @@ def _device_name(device: str) -> str:
     import torch
 
     return f"GPU {torch.cuda.get_device_name()}"
-
-
-def _require(modules: tuple[str, ...], command: str) -> None:
-    """Raises ImportError with the command that installs what is missing."""
-    for module in modules:
-        if not is_installed(module):
-            raise ImportError(f"{module} is not installed: {command}")
 
 
 def _at_least(least: int) -> Callable[[str], int]:

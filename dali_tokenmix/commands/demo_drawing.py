@@ -13,6 +13,7 @@ FINE = 4  # round things and letters are drawn larger by this much
 PAPER, INK, QUIET, TRACK = "#fbfaf7", "#26262e", "#85838c", "#e9e6df"
 OWN, PARTNER = "#f0a25a", "#3f86b5"
 OWN_TINT = "#fbe3cb"
+OWN_PALE, PARTNER_PALE = "#f8d0aa", "#a9c9de"
 
 
 def blank(height: int, title: str, subtitle: str) -> Image.Image:
@@ -78,9 +79,7 @@ def named(image: Image.Image, position: tuple[int, int], name: str, colour: str)
     write(image, (x + 18, y), name, room=TILE - 18)
 
 
-def weight(
-    image: Image.Image, position: tuple[int, int], name: str, value: float, colour: str, ink: str = INK
-) -> None:
+def weight(image: Image.Image, position: tuple[int, int], name: str, value: float, colour: str, ink: str = INK) -> None:
     """A weight in [0, 1]: its name, its number, and below them a bar as long as the weight."""
     x, y = position
     write(image, (x, y), name, colour=ink, room=TILE - 48)

@@ -64,7 +64,7 @@ def tile_box(row: int, column: int) -> tuple[int, int, int, int]:
 
 def mask_tile(mix: Mix, sample: int, image_size: tuple[int, int]) -> np.ndarray:
     """(TILE, TILE, 3) uint8: the partner's colour where the partner shows, with fine lines between tokens."""
-    y, x = (((np.arange(TILE) + 0.5) * side / TILE).astype(int) // mix.patch for side in image_size)
+    y, x = (tokens_along(side, mix.patch) for side in image_size)
     shown = mix.mask[sample][y[:, None], x].astype(bool)
     colours = np.where(shown[..., None], rgb(PARTNER), rgb(OWN_TINT))
     if mix.patch > 1:
@@ -73,6 +73,11 @@ def mask_tile(mix: Mix, sample: int, image_size: tuple[int, int]) -> np.ndarray:
         line[:, 1:] |= x[1:] != x[:-1]
         colours = np.where(line[..., None], (3 * colours + rgb(PAPER)) // 4, colours)
     return colours.astype(np.uint8)
+
+
+def tokens_along(side: int, patch: int) -> np.ndarray:
+    """(TILE,) the row or column of tokens that each pixel of a tile shows, of an image with that side."""
+    return ((np.arange(TILE) + 0.5) * side / TILE).astype(int) // patch
 
 
 def counted(mix: Mix, sample: int) -> str:

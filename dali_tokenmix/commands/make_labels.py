@@ -22,19 +22,7 @@ HELP = "run a teacher over your images and store its activation maps"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="your images, a folder for each class")
     parser.add_argument("--out", type=Path, required=True, help="the store to write, a safetensors file")
-    parser.add_argument(
-        "--teacher",
-        required=True,
-        help="timm:<model>, torchvision:<model> or efficientnet-lite0, such as timm:resnet26",
-    )
-    parser.add_argument("--checkpoint", type=Path, help="a local file with its weights (default: fetch them)")
-    parser.add_argument("--num-classes", type=int, help="of its head, for a checkpoint that has not the usual number")
-    parser.add_argument(
-        "--classes",
-        type=Path,
-        help="a text file with a line '<class folder> <class of the teacher>' for each folder, "
-        "if the teacher's classes are not the folders in sorted order",
-    )
+    add_teacher_arguments(parser)
     parser.add_argument("--activation", choices=("relu", "softmax"), default="relu", help="default: %(default)s")
     parser.add_argument("--autocast", choices=("bfloat16", "float16"), help="for the teacher (default: none)")
     parser.add_argument("--image-size", type=int, help="side of its input in pixels (default: its own)")
@@ -81,7 +69,7 @@ def run(given: argparse.Namespace) -> int:
         device="cuda" if device == "gpu" else "cpu",
         autocast=given.autocast,
         activation=given.activation,
-        classes=_classes(given.classes, data) if given.classes else None,
+        classes=read_classes(given.classes, data) if given.classes else None,
     )
     shard, shards = _number("RANK", 0), _number("WORLD_SIZE", 1)
     store = make_labels(
@@ -103,6 +91,24 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
+def add_teacher_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Which teacher, and which of its classes each folder is. default: the teacher of a command that has one."""
+    usual = f"(default: {default})" if default else "such as timm:resnet26"
+    order = "what it sees in some of its images" if default else "the folders in sorted order"
+    parser.add_argument(
+        "--teacher",
+        required=default is None,
+        help=f"timm:<model>, torchvision:<model> or efficientnet-lite0, {usual}",
+    )
+    parser.add_argument("--checkpoint", type=Path, help="a local file with its weights (default: fetch them)")
+    parser.add_argument("--num-classes", type=int, help="of its head, for a checkpoint that has not the usual number")
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        help=f"a text file with a line '<class folder> <class of the teacher>' for each folder (default: {order})",
+    )
+
+
 def summary(store: LabelStore) -> str:
     """What is in a store, in one line."""
     h, w = store.map_size
@@ -121,19 +127,7 @@ def require(modules: Sequence[str], command: str) -> None:
             raise ImportError(f"{module} is not installed: {command}")
 
 
-def _data(given: argparse.Namespace) -> ImageFolder:
-    from ..readable import unreadable
-    from ..settings import threads
-
-    data = scan(given.root, skip=given.on_error == "skip")
-    if given.on_error == "raise":
-        return data
-    bad = unreadable(data.paths(), num_threads=threads(given.num_threads), doing="checking images")
-    names = dict(zip(data.paths(), data.files, strict=True))
-    return data.without({names[path]: reason for path, reason in bad.items()})
-
-
-def _classes(path: Path, data: ImageFolder) -> list[int]:
+def read_classes(path: Path, data: ImageFolder) -> list[int]:
     """The teacher's class of each class folder, from a file of lines '<folder> <class>'."""
     found = {}
     for line in path.read_text().splitlines():
@@ -145,6 +139,18 @@ def _classes(path: Path, data: ImageFolder) -> list[int]:
     if missing := [name for name in data.classes if name not in found]:
         raise ValueError(f"--classes {path} has no line for the class folder {missing[0]}")
     return [found[name] for name in data.classes]
+
+
+def _data(given: argparse.Namespace) -> ImageFolder:
+    from ..readable import unreadable
+    from ..settings import threads
+
+    data = scan(given.root, skip=given.on_error == "skip")
+    if given.on_error == "raise":
+        return data
+    bad = unreadable(data.paths(), num_threads=threads(given.num_threads), doing="checking images")
+    names = dict(zip(data.paths(), data.files, strict=True))
+    return data.without({names[path]: reason for path, reason in bad.items()})
 
 
 def _number(variable: str, otherwise: int) -> int:
