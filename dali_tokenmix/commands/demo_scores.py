@@ -30,7 +30,8 @@ from .demo_picture import counted, mask_tile, tokens_along
 from .demo_teacher import LOOKED_AT, Scores
 
 TOP, CAPTION, ROW_GAP, BOTTOM = 158, 36, 22, 72
-COLUMNS = ("sample", "activation map", "partner", "activation map", "TokenMix mask", "TokenMix", "its two targets")
+MAP, STAND_IN = "activation map", "stand-in map"
+COLUMNS = ("sample", MAP, "partner", MAP, "TokenMix mask", "TokenMix", "its two targets")
 GROUPS = (0, 0, 1, 1, 2, 2, 3)
 MASK, MIXED, TARGET = 4, 5, 6
 LINE = 31  # from one weight to the next
@@ -42,7 +43,9 @@ def scores_panel(scores: Scores, rows: Sequence[int]) -> Image.Image:
     image = blank(height, *headings(scores))
     for column, name in enumerate(COLUMNS):
         x0, y0, _, _ = tile_box(0, column)
-        write(image, (x0, y0 - 13), name, size=17, colour=QUIET if name.endswith(("mask", "map")) else INK)
+        quiet = name == MAP or name.endswith("mask")
+        shown = STAND_IN if name == MAP and scores.known is None else name
+        write(image, (x0, y0 - 13), shown, size=17, colour=QUIET if quiet else INK)
     for row, sample in enumerate(rows):
         _draw_row(image, row, scores, sample)
     _draw_legend(image, height - 42)
@@ -95,7 +98,7 @@ def _draw_row(image: Image.Image, row: int, scores: Scores, sample: int) -> None
         named(image, (x0, y1 + 25), scores.classes[label], colour)
         x0, y0, _, y1 = tile_box(row, column + 1)
         paste(image, (x0, y0), heat_tile(scores.images[shown], scores.maps[shown], colour, covered))
-        caption = "stand-in map" if scores.known is None else f"teacher's class {scores.known[label]}"
+        caption = "contrast, no teacher" if scores.known is None else f"teacher's class {scores.known[label]}"
         write(image, (x0, y1 + 25), caption, colour=QUIET)
     x0, y0, _, y1 = tile_box(row, MASK)
     paste(image, (x0, y0), mask_tile(scores.mix, sample, scores.images.shape[1:3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,26 +100,32 @@ def score_samples(data: ImageFolder, teacher: Any, given: argparse.Namespace, de
     known = None
     if not isinstance(teacher, StandIn):
         known = _classes_given(data, present, given) or _classes_seen(data, present, teacher, device, threads)
-        teacher = type(teacher)(teacher.model, image_size=teacher.image_size, classes=known, name=teacher.name)
+        teacher = _of_classes(teacher, known)
     mixer = TokenMix()
     options = {"num_classes": len(present), "mixer": mixer, "smoothing": 0.0, "seed": given.seed}
+    maps: list[Any] = []
 
-    @pipeline_def(batch_size=len(paths), num_threads=threads, device_id=0 if device == "gpu" else None, seed=given.seed)
+    def look(images: Any, labels: Any) -> Any:
+        maps.append(teacher(images, labels))
+        return maps[-1]
+
+    @pipeline_def
     def graph() -> tuple:
         images, ids = crops(paths, labels, device, given.image_size)
         _, by_area = token_mix(images, ids, **options)
-        scored = {"supervision": "tokenmix", "teacher": teacher, "return_plan": True}
+        scored = {"supervision": "tokenmix", "teacher": look, "return_plan": True}
         mixed, by_content, plan = token_mix(images, ids, **options, **scored)  # the same seed: the same plan
         return images, by_area, mixed, by_content, plan["partner"], plan["mask"]
 
-    images, by_area, *mixed = run_once(graph(), paths, threads)
+    once = _once(len(paths), device, threads)
+    images, by_area, *mixed = run_once(graph(seed=given.seed, **once), paths, threads)
     return Scores(
         classes=tuple(data.classes[label] for label in present),
         images=images,
         labels=np.array(labels),
         mix=Mix(mixer.patch_size, *mixed),
         by_area=by_area,
-        maps=_maps(teacher, images, np.array(labels)),
+        maps=maps[0].cpu().numpy(),
         teacher=None if known is None else teacher.name,
         known=known,
         given=bool(given.classes),
@@ -140,10 +147,11 @@ def in_words(scores: Scores) -> str:
     return f"{scores.teacher}, maps of {h} x {w}; classes: {classes}"
 
 
-def _maps(teacher: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    import torch
+def _of_classes(teacher: Any, classes: Sequence[int]) -> Any:
+    """The same teacher, of so many classes."""
+    from ..teacher import Teacher
 
-    return teacher(torch.from_numpy(images), torch.from_numpy(labels)).cpu().numpy()
+    return Teacher(teacher.model, image_size=teacher.image_size, classes=classes, name=teacher.name)
 
 
 def _classes_given(data: ImageFolder, present: list[int], given: argparse.Namespace) -> tuple[int, ...] | None:
@@ -162,16 +170,23 @@ def _classes_seen(data: ImageFolder, present: list[int], teacher: Any, device: s
     files = [np.flatnonzero(data.labels == label)[:LOOKED_AT] for label in present]
     paths = [str(data.root / data.files[k]) for k in np.concatenate(files)]
 
-    @pipeline_def(batch_size=LOOKED_AT, num_threads=threads, device_id=0 if device == "gpu" else None)
+    @pipeline_def
     def graph() -> Any:
         jpegs, _ = fn.readers.file(files=paths)
         images = whole_image(jpegs, fn.peek_image_shape(jpegs), "mixed" if device == "gpu" else "cpu")
         return fn.resize(images, size=teacher.image_size, **LINEAR)
 
-    pipeline, probable = graph(), []
+    pipeline, probable = graph(**_once(LOOKED_AT, device, threads)), []
     for _ in range(0, len(paths), LOOKED_AT):
         ids, logits = teacher.topk(run_once(pipeline, paths, threads)[0], teacher.num_classes)
-        probable.append(logits.gather(1, ids.long().argsort(1)).mean((2, 3)).softmax(1).cpu().numpy())
+        in_order = logits.gather(1, ids.long().argsort(1))  # (n, classes, h, w); the mean of a map is its class's logit
+        probable.append(in_order.mean((2, 3)).softmax(1).cpu().numpy())
     ends = np.cumsum([len(some) for some in files])
     of_folder = np.split(np.concatenate(probable)[: len(paths)], ends[:-1])
     return tuple(int(some.mean(axis=0).argmax()) for some in of_folder)
+
+
+def _once(batch_size: int, device: str, threads: int) -> dict[str, Any]:
+    """Options of a pipeline that makes no batch ahead."""
+    gpu = 0 if device == "gpu" else None
+    return {"batch_size": batch_size, "num_threads": threads, "device_id": gpu, "prefetch_queue_depth": 1}

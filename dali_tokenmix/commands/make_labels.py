@@ -93,12 +93,12 @@ def run(given: argparse.Namespace) -> int:
 
 def add_teacher_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Which teacher, and which of its classes each folder is. default: the teacher of a command that has one."""
-    usual = f"(default: {default})" if default else "such as timm:resnet26"
+    usual = f" (default: {default})" if default else ", such as timm:resnet26"
     order = "what it sees in some of its images" if default else "the folders in sorted order"
     parser.add_argument(
         "--teacher",
         required=default is None,
-        help=f"timm:<model>, torchvision:<model> or efficientnet-lite0, {usual}",
+        help=f"timm:<model>, torchvision:<model> or efficientnet-lite0{usual}",
     )
     parser.add_argument("--checkpoint", type=Path, help="a local file with its weights (default: fetch them)")
     parser.add_argument("--num-classes", type=int, help="of its head, for a checkpoint that has not the usual number")
