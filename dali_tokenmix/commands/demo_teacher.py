@@ -179,7 +179,7 @@ def _classes_seen(data: ImageFolder, present: list[int], teacher: Any, device: s
     pipeline, probable = graph(**_once(LOOKED_AT, device, threads)), []
     for _ in range(0, len(paths), LOOKED_AT):
         ids, logits = teacher.topk(run_once(pipeline, paths, threads)[0], teacher.num_classes)
-        in_order = logits.gather(1, ids.long().argsort(1))  # (n, classes, h, w); the mean of a map is its class's logit
+        in_order = logits.gather(1, ids.long().argsort(1))  # (n, classes, h, w), whose mean is the logits
         probable.append(in_order.mean((2, 3)).softmax(1).cpu().numpy())
     ends = np.cumsum([len(some) for some in files])
     of_folder = np.split(np.concatenate(probable)[: len(paths)], ends[:-1])
