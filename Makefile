@@ -15,6 +15,7 @@ test: lint sanitize
 bench: .venv/built
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/labels.py
 	$(BIN)/python benchmarks/teacher.py
 
 lint: .venv/built
