@@ -1,0 +1,69 @@
+"""A batch of stored maps for benchmarks/labels.py, and the targets that torch makes of the same numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchvision.ops import roi_align
+
+import dali_tokenmix as dtm
+
+CLASSES, IMAGE, GRID, SMOOTHING, TOP = 1000, 224, (14, 14), 0.1, 5
+
+
+@dataclass
+class Batch:
+    """Samples of a store with their crops and plan; and what of it torch takes, made before the clock runs."""
+
+    indices: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+    flips: np.ndarray
+    plan: dtm.Plan
+    ids: torch.Tensor  # (N, 5, h, w) int64
+    scores: torch.Tensor  # (N, 5, h, w) float32
+    rois: torch.Tensor  # (N, 5): sample, x0, y0, x1, y1 in cells
+    own: torch.Tensor  # (N,) int64: labels
+
+    @classmethod
+    def of(cls, store: dtm.LabelStore, n: int, seed: int) -> Batch:
+        """RandomResizedCrop's boxes of random samples. The store's numbers are the first of each cell's five logits."""
+        rng = np.random.default_rng(seed)
+        indices, labels = rng.choice(len(store), n, replace=False), rng.integers(0, CLASSES, n, np.int32)
+        area, aspect = rng.uniform(0.08, 1, (n, 1)), (4 / 3) ** rng.uniform(-1, 1, (n, 1))
+        sides = np.sqrt(area * np.hstack([1 / aspect, aspect])).clip(max=1)  # height, width
+        corner = rng.random((n, 2)) * (1 - sides)
+        boxes = np.hstack([corner, corner + sides]).clip(0, 1).astype(np.float32)
+        flips, plan = rng.random(n) < 0.5, dtm.draw(dtm.TokenMix(), n, IMAGE, seed)
+        further, scores = rng.integers(1, CLASSES, (n, TOP, *store.map_size)), rng.random((n, TOP, *store.map_size))
+        further[:, 0], scores[:, 0] = 0, store.maps(indices)
+        ids = torch.from_numpy((labels[:, None, None, None] + further) % CLASSES)
+        cells = torch.from_numpy(boxes[:, [1, 0, 3, 2]] * np.float32(store.map_size[0]))
+        rois, own = torch.column_stack([torch.arange(n), cells]), torch.from_numpy(labels).long()
+        return cls(indices, labels, boxes, flips, plan, ids, torch.from_numpy(scores).float(), rois, own)
+
+
+def dense(batch: Batch) -> torch.Tensor:
+    """The released way, for the whole batch at once: a plane for every class, all of them cut, one of them kept."""
+    samples, _, height, width = batch.scores.shape
+    planes = torch.zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
+    cropped = roi_align(planes, batch.rois, GRID, aligned=True)
+    return torch_targets(cropped[torch.arange(samples), batch.own], batch)
+
+
+def one_plane(batch: Batch) -> torch.Tensor:
+    """The plane of the sample's own class, and no other."""
+    planes = batch.scores.where(batch.ids == batch.own[:, None, None, None], 0).sum(1, keepdim=True)
+    return torch_targets(roi_align(planes, batch.rois, GRID, aligned=True)[:, 0], batch)
+
+
+def torch_targets(maps: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """(N, CLASSES) from each sample's map of its own class, cropped, (N, 14, 14)."""
+    maps = maps.where(~torch.from_numpy(batch.flips)[:, None, None], maps.flip(2))
+    maps = maps / maps.sum((1, 2), keepdim=True)
+    mask, partner = torch.from_numpy(batch.plan.mask()), torch.tensor(batch.plan.partner)
+    shown = torch.stack([((1 - mask) * maps).sum((1, 2)), (mask * maps[partner]).sum((1, 2))], 1)
+    classes = torch.stack([batch.own, batch.own[partner]], 1)
+    return torch.full((len(maps), CLASSES), SMOOTHING / CLASSES).scatter_add_(1, classes, (1 - SMOOTHING) * shown)
