@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128, help="of the store path (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=4096, help="in a store (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=20, help="of the store path (default: %(default)s)")
-    parser.add_argument("--loader-rounds", type=int, default=30, help="of the Loader (default: %(default)s)")
+    parser.add_argument("--loader-rounds", type=int, default=24, help="of the Loader (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads of a Loader")
     options = parser.parse_args()
     print(f"{describe_machine()}\ntorch on {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}\n")
