@@ -24,6 +24,7 @@ class Batch:
     plan: dtm.Plan
     ids: torch.Tensor  # (N, 5, h, w) int64
     scores: torch.Tensor  # (N, 5, h, w) float32
+    top: tuple[np.ndarray, np.ndarray]  # ids int32, scores float16, as a store keeps them
     rois: torch.Tensor  # (N, 5): sample, x0, y0, x1, y1 in cells
     own: torch.Tensor  # (N,) int64: labels
 
@@ -37,12 +38,14 @@ class Batch:
         corner = rng.random((n, 2)) * (1 - sides)
         boxes = np.hstack([corner, corner + sides]).clip(0, 1).astype(np.float32)
         flips, plan = rng.random(n) < 0.5, dtm.draw(dtm.TokenMix(), n, IMAGE, seed)
-        further, scores = rng.integers(1, CLASSES, (n, TOP, *store.map_size)), rng.random((n, TOP, *store.map_size))
+        shape, bands = (n, TOP, *store.map_size), np.arange(TOP)[:, None, None] * (CLASSES // TOP)
+        further, scores = bands - rng.integers(0, CLASSES // TOP, shape), rng.random(shape)  # distinct in a cell
         further[:, 0], scores[:, 0] = 0, store.maps(indices)
         ids = torch.from_numpy((labels[:, None, None, None] + further) % CLASSES)
         cells = torch.from_numpy(boxes[:, [1, 0, 3, 2]] * np.float32(store.map_size[0]))
         rois, own = torch.column_stack([torch.arange(n), cells]), torch.from_numpy(labels).long()
-        return cls(indices, labels, boxes, flips, plan, ids, torch.from_numpy(scores).float(), rois, own)
+        top = ids.int().numpy(), scores.astype(np.float16)
+        return cls(indices, labels, boxes, flips, plan, ids, torch.from_numpy(scores).float(), top, rois, own)
 
 
 def dense(batch: Batch) -> torch.Tensor:
@@ -57,6 +60,21 @@ def one_plane(batch: Batch) -> torch.Tensor:
     """The plane of the sample's own class, and no other."""
     planes = batch.scores.where(batch.ids == batch.own[:, None, None, None], 0).sum(1, keepdim=True)
     return torch_targets(roi_align(planes, batch.rois, GRID, aligned=True)[:, 0], batch)
+
+
+def dense_relabel(batch: Batch, tokens: bool) -> tuple[torch.Tensor, ...]:
+    """ReLabel's targets (N, C), and with tokens TokenLabeling's (N, 196, C): all classes get a plane, cut, softmax."""
+    samples, _, height, width = batch.scores.shape
+    planes = torch.zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
+    partner, mask = torch.tensor(batch.plan.partner), torch.from_numpy(batch.plan.mask()).bool()
+    labels = roi_align(planes, batch.rois, (1, 1), aligned=True)[:, :, 0, 0].softmax(1)
+    own, other = (torch.tensor(weights)[:, None] for weights in (batch.plan.own, batch.plan.other))
+    targets = (1 - SMOOTHING) * (own * labels + other * labels[partner]) + SMOOTHING / CLASSES
+    if not tokens:
+        return (targets,)
+    cropped = roi_align(planes, batch.rois, GRID, aligned=True).softmax(1)
+    cropped = cropped.where(~torch.from_numpy(batch.flips)[:, None, None, None], cropped.flip(3))
+    return targets, cropped.where(~mask[:, None], cropped[partner]).flatten(2).transpose(1, 2)
 
 
 def torch_targets(maps: torch.Tensor, batch: Batch) -> torch.Tensor:

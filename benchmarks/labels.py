@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dense_labels import CLASSES, GRID, IMAGE, SMOOTHING, Batch, dense, one_plane
+from dense_labels import CLASSES, GRID, IMAGE, SMOOTHING, Batch, dense, dense_relabel, one_plane
 from throughput import make_photographs
 from timing import describe_machine, interleaved, spread
 
@@ -51,6 +51,7 @@ def main() -> None:
         data = ImageFolder(Path(folder), ("class",), files, np.zeros(options.samples, np.int32), {})
         stores = {name: write_store(Path(folder) / name, data, *kind) for name, kind in STORES.items()}
         store_path(stores, options)
+        label_maps(stores[LARGEST], options)
         loaders(Path(folder), options)
         sizes(stores, options)
 
@@ -78,6 +79,36 @@ def store_path(stores: dict[str, dtm.LabelStore], options: argparse.Namespace) -
         middle, ratio = 1e3 * np.median(ours), np.median(all_planes) / np.median(ours)
         verdict(f"{middle:.2f} ms <= 2", middle <= 2)
         verdict(f"dense / store {ratio:.0f} >= 100", ratio >= 100)
+
+
+def label_maps(store: dtm.LabelStore, options: argparse.Namespace) -> None:
+    """Prints the milliseconds of relabel and tokenlabeling, from top-5 label maps in memory."""
+    batches = [Batch.of(store, options.batch_size, k) for k in range(COPIES)]
+    for name, tokens in (("relabel", False), ("tokenlabeling", True)):
+        for found, expected in zip(by_labels(batches[0], tokens), dense_relabel(batches[0], tokens), strict=True):
+            if isinstance(found, tuple):  # sparse: the k classes that are kept
+                ids, found = found
+                expected = expected.gather(2, torch.from_numpy(ids).long())
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)  # of scores in float16
+        work = {
+            "dense": lambda call, tokens=tokens: dense_relabel(batches[call % COPIES], tokens),
+            "ours": lambda call, tokens=tokens: by_labels(batches[call % COPIES], tokens),
+        }
+        peer, ours = interleaved(work, max(3, options.rounds // 4)).values()
+        print(
+            f"{name:17}{spread(ours, 1e3):>20}{'':20}{spread(peer, 1e3, 1):>26}{spread(peer / ours, 1, 0):>24}",
+            flush=True,
+        )
+
+
+def by_labels(batch: Batch, tokens: bool) -> tuple:
+    """Targets, and of tokens ids and probabilities, as the Loader makes them."""
+    ids, scores = batch.top
+    soft = dtm.crop_labels(ids, scores, batch.boxes, num_classes=CLASSES)
+    targets = dtm.soft_targets(batch.plan, soft, CLASSES, SMOOTHING)
+    if not tokens:
+        return (targets,)
+    return targets, dtm.token_labels(batch.plan, ids, scores, batch.boxes, batch.flips, num_classes=CLASSES)
 
 
 def loaders(folder: Path, options: argparse.Namespace) -> None:

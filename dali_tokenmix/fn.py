@@ -13,7 +13,8 @@ from . import nodes, op
 from .checks import choice, integer, number
 from .checks import mixer as check_mixer
 from .label_nodes import Labelling, TopLabels, stored_labels
-from .labels import class_ids, crop_maps, scored
+from .labels import class_ids, crop_maps, scored_rows
+from .plan import packed
 from .planner import boxes_of, seeded_plan
 from .runtime.mix import Layout
 from .supervision import SUPERVISIONS, check_classes, check_source, check_store
@@ -98,7 +99,7 @@ def token_mix(
         checked = class_ids(given["ids"], num_classes)
         size = _image_size(given["shapes"], given.get("layouts"), layout)
         plan = seeded_plan(mixer, given["seeds"], size)
-        return (scored(plan, given["maps"]) if "maps" in given else plan).packed, checked
+        return (packed(scored_rows(plan, given["maps"])) if "maps" in given else plan.packed), checked
 
     rows, ids = op.host(plan_batch, *known.values(), outputs=2)
     labelling = Labelling(supervision, num_classes, smoothing, mixer, layout, images)

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import runtime
 from .checks import choice, integer, number
-from .plan import Plan, region_offsets
+from .plan import Plan, packed, region_offsets
 from .runtime.arrays import view
 
 OFFICIAL_EPSILON = 1e-8  # what the released code adds to a map's sum
@@ -83,19 +83,24 @@ def scored(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) 
 
     Raises ValueError for maps that are negative, not finite or of another shape.
     """
+    rows = scored_rows(plan, maps, compat=compat)
+    return plan.with_weights(rows["own"].copy(), rows["other"].copy())
+
+
+def scored_rows(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) -> np.ndarray:
+    """The rows of scored(plan, maps), as Plan.rows() gives them, without checking that plan once more."""
     array = _maps("maps", maps, len(plan))
     shapes = tuple(region.shape for region in plan.regions)
     rows = plan.rows()
-    packed = rows.view(np.uint8).reshape(len(plan), -1)
     runtime.score(
-        view("plan", packed),
+        view("plan", packed(rows)),
         view("maps", array),
         shapes,
         region_offsets(shapes),
         plan.image_size,
         epsilon=OFFICIAL_EPSILON if compat == "official" else 0.0,
     )
-    return plan.with_weights(rows["own"].copy(), rows["other"].copy())
+    return rows
 
 
 def crop_maps(

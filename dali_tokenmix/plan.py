@@ -116,11 +116,16 @@ class Plan:
     @cached_property
     def packed(self) -> np.ndarray:
         """rows() as (N, bytes) uint8."""
-        return self.rows().view(np.uint8).reshape(len(self), -1)
+        return packed(self.rows())
 
     def with_weights(self, own: np.ndarray, other: np.ndarray) -> Plan:
         """The same plan with label weights from elsewhere (a teacher), each (N,) float32."""
         return replace(self, own=own, other=other)
+
+
+def packed(rows: np.ndarray) -> np.ndarray:
+    """The bytes of (N,) rows, (N, bytes) uint8, in their memory."""
+    return rows.view(np.uint8).reshape(len(rows), -1)
 
 
 def row_dtype(shapes: tuple[RegionShape, ...]) -> np.dtype:

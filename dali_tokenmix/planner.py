@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .label_maps import token_grid
-from .labels import crop_maps, scored
+from .labels import crop_maps, scored_rows
 from .mixing import draw
-from .plan import Plan, untouched
+from .plan import Plan, packed, untouched
 from .regions import Size
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class BatchPlanner:
             if graph.scores_by_store:
                 boxes, flips = boxes_of(**crop)
                 maps = crop_maps(graph.label_maps.maps(index), boxes, flips, token_grid(layout, graph.image_size))
-                plan = scored(plan, np.maximum(maps, 0.0))
+                return packed(scored_rows(plan, maps)), graph.labels[index]
         return plan.packed, graph.labels[index]
 
 
