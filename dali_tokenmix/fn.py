@@ -153,6 +153,27 @@ def top_labels(
     return stored_labels(store, index, _checked_crop(crop), num_classes)
 
 
+@do_not_convert
+def look_up(table: Any, index: DataNode) -> DataNode:
+    """Rows of a table by index, on the CPU: the class ids of samples whose reader gives their position in a data set.
+
+    Args:
+        table: (rows, ...) numbers; of (rows,) a sample gets (1,).
+        index: one whole number a sample, on the CPU.
+    """
+    rows = np.ascontiguousarray(table)
+    rows = rows[:, None] if rows.ndim == 1 else rows
+
+    def take(index: np.ndarray) -> tuple[np.ndarray]:
+        at = index.reshape(-1)
+        if at.min() < 0 or at.max() >= len(rows):
+            wrong = at[(at < 0) | (at >= len(rows))][0]
+            raise IndexError(f"index must be in [0, {len(rows)}), the rows of the table, got {wrong}")
+        return (rows[at],)
+
+    return op.host(take, index)[0]
+
+
 def _checked_crop(crop: dict[str, DataNode] | None) -> dict[str, DataNode]:
     crop = crop or {}
     if missing := {"start", "size", "full", "mirrored"} - set(crop) if crop else set():
