@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := $(wildcard kernels/*)
 SANITIZED := build/sanitized
-SANITIZED_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
+GRID := build/grid
+KERNEL_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
 
-.PHONY: demo test bench lint sanitize clean
+.PHONY: demo test bench lint sanitize grid clean
 demo: .venv/built
 	$(BIN)/dali-tokenmix demo
 
-test: lint sanitize
+test: lint sanitize grid
 	$(BIN)/python -m pytest
 
 bench: .venv/built
@@ -27,7 +28,12 @@ lint: .venv/built
 # The kernel tests once more, on a host library with AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(SANITIZED)/built
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	DALI_TOKENMIX_HOST_LIBRARY="$$(ls $(SANITIZED)/dali_tokenmix/_host*.so)" $(BIN)/python -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS)
+	DALI_TOKENMIX_HOST_LIBRARY="$$(ls $(SANITIZED)/dali_tokenmix/_host*.so)" $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS)
+
+# And once more as a GPU would go through them, block by block and thread by thread: in order, and in no order.
+grid: $(GRID)/built
+	for seed in 0 1; do DALI_TOKENMIX_GRID_SEED=$$seed \
+	DALI_TOKENMIX_HOST_LIBRARY="$$(ls $(GRID)/dali_tokenmix/_host*.so)" $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS) || exit 1; done
 
 .venv/packages: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -41,6 +47,10 @@ sanitize: $(SANITIZED)/built
 
 $(SANITIZED)/built: .venv/built
 	DALI_TOKENMIX_SANITIZE=address,undefined $(BIN)/python setup.py -q build_ext --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	touch $@
+
+$(GRID)/built: .venv/built
+	DALI_TOKENMIX_ON_GRID=1 $(BIN)/python setup.py -q build_ext --build-lib $(GRID) --build-temp $(GRID)/objects
 	touch $@
 
 clean:

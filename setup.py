@@ -9,6 +9,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 KERNELS = Path("kernels")
+ON_GRID = os.environ.get("DALI_TOKENMIX_ON_GRID", "0") == "1"  # see dali_tokenmix/runtime/grid.py and the Makefile
 SANITIZE = os.environ.get("DALI_TOKENMIX_SANITIZE", "")  # "address,undefined": see the Makefile
 # Contraction off: NumPy, CPU and GPU agree bit for bit.
 FLAGS = [
@@ -47,6 +48,7 @@ setup(
             ["kernels/host.cpp"],
             depends=sorted(map(str, KERNELS.glob("*.cu*"))),
             language="c++",
+            define_macros=[("ON_GRID", None)] * ON_GRID,
             extra_compile_args=FLAGS + SANITIZER_FLAGS * bool(SANITIZE),
             extra_link_args=["-fopenmp", *SANITIZER_FLAGS * bool(SANITIZE)],
         )

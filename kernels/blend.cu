@@ -30,26 +30,40 @@ struct ALIGNED(V) Elements {
   T at[V / sizeof(T)];
 };
 
+// The partner's weight in each image of a pair.
+struct Weights {
+  float a, b;
+};
+
+template <int V, class T>
+DEVICE void blend_vectors(T* a, T* b, int64_t count, Weights w) {
+  Elements<V, T>*va = (Elements<V, T>*)a, *vb = (Elements<V, T>*)b;
+  float keep_a = 1.0f - w.a, keep_b = 1.0f - w.b;
+  FOR_EACH_LANE(v, count) {
+    Elements<V, T> x = va[v], y = vb[v], mixed_x, mixed_y;
+    for (int k = 0; k < V / (int)sizeof(T); ++k) {
+      float own = load(x.at[k]), other = load(y.at[k]);
+      mixed_x.at[k] = rounded<T>(keep_a * own + w.a * other);
+      mixed_y.at[k] = rounded<T>(keep_b * other + w.b * own);
+    }
+    va[v] = mixed_x;
+    vb[v] = mixed_y;
+  }
+}
+
 template <int V, class T>
 DEVICE void blend(uint8_t* images, const uint8_t* plan, const Blend& p) {
-  const int per_vector = V / (int)sizeof(T);
+  const int size = (int)sizeof(T), each = V / size;
   FOR_EACH_ROW(r, pair_rows(p.image)) {
     PairRow row;
     if (pair_row(r, images, p.image, plan, p.rows, row)) {
-      float wa = *plan_region<float>(plan, p.rows, row.first), wb = *plan_region<float>(plan, p.rows, row.second);
-      float keep_a = 1.0f - wa, keep_b = 1.0f - wb;
-      int64_t elements = (int64_t)p.image.width * p.image.pixel_bytes / (int64_t)sizeof(T);
-      Elements<V, T>*a = (Elements<V, T>*)row.a, *b = (Elements<V, T>*)row.b;
-      if (wa != 0.0f || wb != 0.0f) FOR_EACH_LANE(v, elements / per_vector) {
-          Elements<V, T> x = a[v], y = b[v], mixed_x, mixed_y;
-          for (int k = 0; k < per_vector; ++k) {
-            float own = load(x.at[k]), other = load(y.at[k]);
-            mixed_x.at[k] = rounded<T>(keep_a * own + wa * other);
-            mixed_y.at[k] = rounded<T>(keep_b * other + wb * own);
-          }
-          a[v] = mixed_x;
-          b[v] = mixed_y;
-        }
+      Weights w = {*plan_region<float>(plan, p.rows, row.first), *plan_region<float>(plan, p.rows, row.second)};
+      int64_t elements = (int64_t)p.image.width * p.image.pixel_bytes / size, body = elements / each * each;
+      T *a = (T*)row.a, *b = (T*)row.b;
+      if (w.a != 0.0f || w.b != 0.0f) {
+        blend_vectors<V, T>(a, b, body / each, w);
+        blend_vectors<size, T>(a + body, b + body, elements - body, w);  // rows need not be whole vectors long
+      }
     }
   }
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
 
 from dali_tokenmix.devices import gpu_problem
+from dali_tokenmix.runtime import host, sources
 from tests.photos import SUBJECTS, write_folder
 
 
@@ -20,3 +24,19 @@ def device(request):
     if request.param == "gpu" and (problem := gpu_problem()):
         pytest.skip(problem)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def strict_library(tmp_path_factory):
+    """The CPU kernels built to go through a GPU's grid, with its vectors and their alignment. UBSan watches.
+
+    Not optimised: a wrong access should be reported, not trap in an aligned SSE instruction.
+    """
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    library = tmp_path_factory.mktemp("strict") / "strict.so"
+    flags = ["-std=c++17", "-O0", "-ffp-contract=off", "-shared", "-fPIC", "-DON_GRID", "-fsanitize=alignment,bounds"]
+    source = sources.directory() / "host.cpp"
+    subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True, capture_output=True)
+    return host.HostKernels(library)

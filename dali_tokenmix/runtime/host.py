@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from . import grid
 from .params import STRUCTS
 from .sources import PACKAGE
+from .work import Work
 
 VECTOR_ALIGNMENT = 1  # a CPU reads 16 bytes from any address
 OVERRIDE = "DALI_TOKENMIX_HOST_LIBRARY"  # a library built with other flags: sanitizers
@@ -22,6 +24,7 @@ class HostKernels:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._library = ctypes.CDLL(str(path))
+        self.on_grid = grid.is_built_for(self._library)
         self._argument_types = {name: np.ctypeslib.as_ctypes_type(dtype) for name, dtype in STRUCTS.items()}
         for name, dtype in STRUCTS.items():
             try:
@@ -33,14 +36,21 @@ class HostKernels:
                     f"{path} has {compiled} bytes for {name}, params.py {dtype.itemsize}: build it again"
                 )
 
-    def launch(self, name: str, struct: str, pointers: tuple[int, ...], params: np.ndarray, threads: int) -> None:
+    def launch(
+        self, name: str, struct: str, pointers: tuple[int, ...], params: np.ndarray, threads: int, work: Work
+    ) -> None:
         """Runs kernel `name`, which takes pointers and one struct by value, and returns when it is done.
 
-        threads: one in a forked child whatever is asked, where GNU OpenMP would wait for its parent's threads.
+        threads: one in a forked child whatever is asked, where GNU OpenMP would wait for its parent's threads. work:
+        for a library that is built to go through it as a GPU does, see grid.py.
         """
-        self._library.set_threads(ctypes.c_int32(1 if _forked else threads))
         by_value = self._argument_types[struct].from_buffer_copy(params.tobytes())
-        self._library[name](*map(ctypes.c_void_p, pointers), by_value)
+        arguments = (*map(ctypes.c_void_p, pointers), by_value)
+        if self.on_grid:
+            grid.run(self._library, self._library[name], arguments, work)
+            return
+        self._library.set_threads(ctypes.c_int32(1 if _forked else threads))
+        self._library[name](*arguments)
 
 
 @cache

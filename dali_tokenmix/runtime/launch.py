@@ -1,40 +1,19 @@
-"""One way to run a kernel, on both devices: geometry and packing are computed here for each launch."""
+"""One way to run a kernel, on both devices: its scalars are packed here for each launch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from . import cuda, host
 from .arrays import Device
 from .params import pack
-
-THREADS_A_BLOCK = 256
-MOST_BLOCKS = 2**31 - 1  # a grid's x dimension
-
-
-@dataclass(frozen=True)
-class Work:
-    """rows are independent; lanes work side by side on one. What a row and a lane are is the kernel's affair."""
-
-    rows: int
-    lanes: int
-
-    @property
-    def block(self) -> tuple[int, int]:
-        """(x, y): lanes rounded up to a power of two, at most a warp, and as many rows as fill a block."""
-        x = min(32, 1 << max(0, self.lanes - 1).bit_length())
-        return x, THREADS_A_BLOCK // x
-
-    @property
-    def grid(self) -> int:
-        """Blocks in x; kernels stride over the rest where there are more rows."""
-        return max(1, min(MOST_BLOCKS, -(-self.rows // self.block[1])))
+from .work import Work
 
 
 def vector_alignment(device: Device) -> int:
     """The alignment in bytes that a 16-byte access needs on this device."""
-    return host.VECTOR_ALIGNMENT if device == "cpu" else cuda.VECTOR_ALIGNMENT
+    as_gpu = device == "gpu" or host.kernels().on_grid
+    return cuda.VECTOR_ALIGNMENT if as_gpu else host.VECTOR_ALIGNMENT
 
 
 def launch(
@@ -54,6 +33,6 @@ def launch(
     params = pack(struct, **scalars)
     if device == "cpu":
         threads = min(threads or host.default_threads(), max(1, work.rows))
-        host.kernels().launch(name, struct, pointers, params, threads)
+        host.kernels().launch(name, struct, pointers, params, threads, work)
     else:
         cuda.launch(name, pointers, params, work.grid, work.block)

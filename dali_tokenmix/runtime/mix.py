@@ -141,7 +141,7 @@ def _kernel(shape: RegionShape, images: Images) -> tuple[str, str, int, dict[str
     if isinstance(shape, BlendShape):
         item = images.view.itemsize
         # a CPU compiler vectorises single elements better than 16 bytes at a time
-        width = 16 if images.view.device == "gpu" and images.widest(item) == 16 else item
+        width = 16 if vector_alignment(images.view.device) > 1 and images.widest(item) == 16 else item
         return f"blend_{images.view.dtype}_{width}", "Blend", width, {}
     width = images.widest(1)
     if isinstance(shape, TokenGrid):
