@@ -8,7 +8,6 @@ the canary.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -18,6 +17,7 @@ import numpy as np
 from nvidia.dali import fn, ops
 from nvidia.dali.data_node import DataNode
 
+from . import streams
 from .runtime.arrays import view
 from .runtime.dlpack import view_of_capsule
 
@@ -28,13 +28,11 @@ Host = Callable[..., Sequence[np.ndarray]]
 def host(function: Host, *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
     """Runs function(*arrays) -> arrays on the CPU: read-only (N, ...) arrays in, `outputs` new ones out."""
 
-    def callback(*capsules: Any) -> tuple[Any, ...]:
+    def on_batch(*capsules: Any) -> Sequence[Any]:
         arrays = function(*(np.from_dlpack(_Capsule(capsule)) for capsule in capsules))
-        return tuple(np.require(array, requirements=["C", "W"]).__dlpack__() for array in arrays)
+        return [np.require(array, requirements=["C", "W"]) for array in arrays]
 
-    if not whole_batch_available():
-        return _per_sample(function, inputs, "cpu", outputs)
-    return _whole_batch(lambda _, *capsules: callback(*capsules), inputs, "cpu", outputs)
+    return _operator_of(on_batch, function, inputs, "cpu", outputs)
 
 
 def of_any_size(function: Callable[..., np.ndarray], *inputs: DataNode, layout: str) -> DataNode:
@@ -55,37 +53,29 @@ def in_place(function: Callable[..., None], images: DataNode, *others: DataNode)
 
     Whoever else reads the node `images` sees what function did to it, so nobody else should.
     """
-    device = images.device
 
-    def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
-        with _on_stream(stream):
-            function(*map(view_of_capsule, capsules))
-        return (capsules[0],)
+    def on_batch(*capsules: Any) -> Sequence[Any]:
+        function(*map(view_of_capsule, capsules))
+        return capsules[:1]
 
-    def on_copies(*arrays: Any) -> tuple[Any, ...]:
+    def on_copies(*arrays: Any) -> Sequence[Any]:
         function(*(view("batch", array) for array in arrays))
-        return (arrays[0],)
+        return arrays[:1]
 
-    if not whole_batch_available():
-        return _per_sample(on_copies, (images, *others), device, 1)[0]
-    return _whole_batch(callback, (images, *others), device, 1)[0]
+    return _operator_of(on_batch, on_copies, (images, *others), images.device, 1)[0]
 
 
 def new_outputs(function: Callable[..., Sequence[Any]], *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
     """Runs function(make, *inputs) -> arrays on Views; make(shape, dtype) gives it new arrays on the inputs' device."""
     device = inputs[0].device
 
-    def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
-        with _on_stream(stream):
-            arrays = function(partial(empty, device), *map(view_of_capsule, capsules))
-            return tuple(a.__dlpack__() if stream is None else a.__dlpack__(stream=stream) for a in arrays)
+    def on_batch(*capsules: Any) -> Sequence[Any]:
+        return function(partial(empty, device), *map(view_of_capsule, capsules))
 
     def on_copies(*arrays: Any) -> Sequence[Any]:
         return function(partial(empty, device), *(view("batch", array) for array in arrays))
 
-    if not whole_batch_available():
-        return _per_sample(on_copies, inputs, device, outputs)
-    return _whole_batch(callback, inputs, device, outputs)
+    return _operator_of(on_batch, on_copies, inputs, device, outputs)
 
 
 def torch_function(function: Callable[..., Sequence[Any]], *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
@@ -94,18 +84,14 @@ def torch_function(function: Callable[..., Sequence[Any]], *inputs: DataNode, ou
 
     device = inputs[0].device
 
-    def callback(stream: int | None, *capsules: Any) -> tuple[Any, ...]:
-        with contextlib.nullcontext() if stream is None else torch.cuda.stream(torch.cuda.ExternalStream(stream)):
-            results = function(*map(torch.utils.dlpack.from_dlpack, capsules))
-            return tuple(torch.utils.dlpack.to_dlpack(result.contiguous()) for result in results)
+    def on_batch(*capsules: Any) -> Sequence[Any]:
+        return [result.contiguous() for result in function(*map(torch.utils.dlpack.from_dlpack, capsules))]
 
     def on_copies(*arrays: Any) -> Sequence[Any]:
         results = [result.contiguous() for result in function(*map(torch.from_dlpack, arrays))]
         return [result.numpy() if device == "cpu" else _array_module(device).from_dlpack(result) for result in results]
 
-    if not whole_batch_available():
-        return _per_sample(on_copies, inputs, device, outputs)
-    return _whole_batch(callback, inputs, device, outputs)
+    return _operator_of(on_batch, on_copies, inputs, device, outputs, "torch")
 
 
 @cache
@@ -130,17 +116,26 @@ def whole_batch_available() -> bool:
     return os.environ.get(FALLBACK, "0") != "1" and _operator() is not None
 
 
-def _whole_batch(function: Callable[..., Any], inputs: Sequence[DataNode], device: str, outputs: int) -> tuple:
-    """function(stream or None, *capsules) -> capsules."""
+def _operator_of(
+    on_batch: streams.Work,
+    on_copies: Callable[..., Sequence[Any]],
+    inputs: Sequence[DataNode],
+    device: str,
+    outputs: int,
+    library: str = "cupy",
+) -> tuple[DataNode, ...]:
+    """on_batch(*capsules) by the whole-batch operator, or on_copies(*arrays) by the fallback."""
+    if not whole_batch_available():
+        return _per_sample(on_copies, inputs, device, outputs)
 
-    def on_gpu(stream: int, *objects: Any) -> Any:
-        return function(stream, *(item.__dlpack__(stream=stream) for item in objects))
+    def on_gpu(stream: int, *objects: Any) -> tuple[Any, ...]:
+        return streams.call(on_batch, stream, objects, library)
 
-    def on_cpu(*objects: Any) -> Any:
-        return function(None, *(item.__dlpack__(stream=None) for item in objects))
+    def on_cpu(*objects: Any) -> tuple[Any, ...]:
+        return streams.call(on_batch, None, objects, library)
 
     operator = _operator()
-    assert operator is not None  # callers asked whole_batch_available()
+    assert operator is not None  # whole_batch_available() says so
     nodes = operator(on_gpu if device == "gpu" else on_cpu, device=device, num_outputs=outputs)(*inputs)
     return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
 
@@ -171,14 +166,6 @@ def _array_module(device: str) -> Any:
     import cupy
 
     return cupy
-
-
-def _on_stream(stream: int | None) -> Any:
-    if stream is None:
-        return contextlib.nullcontext()
-    import cupy
-
-    return cupy.cuda.ExternalStream(stream)
 
 
 class _Capsule:

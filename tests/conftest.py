@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections import Counter
 
 import pytest
 
@@ -20,10 +21,23 @@ def photo_folder(tmp_path_factory):
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request):
-    """First "cpu", then "gpu", which skips where there is none."""
-    if request.param == "gpu" and (problem := gpu_problem()):
-        pytest.skip(problem)
+    """First "cpu", then "gpu", which is skipped where there is none."""
     return request.param
+
+
+def pytest_collection_modifyitems(items):
+    """Skips everything marked gpu where there is none, for one reason."""
+    problem = gpu_problem()
+    for item in items:
+        if problem and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason=problem))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many tests were skipped, by reason."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,17 @@ MAY_IMPORT = {
         *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "loader.py", "readable.py"),
         *("commands/trial.py", "label_store/maker.py"),
     },
-    "cupy": {"runtime", "op.py", "devices.py"},
+    "cupy": {"runtime", "op.py", "streams.py", "devices.py"},
     "ctypes": {"runtime", "op.py", "devices.py"},
-    "torch": {"teacher", "losses.py", "loader.py", "op.py", "label_store/maker.py", "label_store/importer.py"},
+    "torch": {
+        "teacher",
+        "losses.py",
+        "loader.py",
+        "op.py",
+        "streams.py",
+        "label_store/maker.py",
+        "label_store/importer.py",
+    },
 }
 COMMANDS = {
     f"commands/{name}.py" for name in ("demo", "demo_data", "demo_teacher", "doctor", "make_labels")

@@ -599,7 +599,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_maps_are_those_of_the_cpu(gpu):
+def test_on_a_gpu_maps_are_those_of_the_cpu():
     images, labels = photographs(), np.array([3, 0, CLASSES - 1, 3])
     expected = teacher_of("resnet10t")(images, labels)
     model = timm.create_model("resnet10t", num_classes=CLASSES)
@@ -609,12 +609,6 @@ def test_on_a_gpu_maps_are_those_of_the_cpu(gpu):
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-2, atol=1e-2)
     unknown = teacher(images, torch.tensor([3, 0, CLASSES, -1], device="cuda"))
     assert unknown.isnan().flatten(1).all(1).tolist() == [False, False, True, True]
-
-
-@pytest.fixture
-def gpu():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
 
 
 # A real teacher and real photographs: EfficientNet-Lite0 of PyPI, with ImageNet's classes.

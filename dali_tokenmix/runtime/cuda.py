@@ -94,7 +94,26 @@ def on_stream_of(array: Any) -> Any:
 
         torch = sys.modules["torch"]  # the tensor's own library, so it is there
         stack.enter_context(cupy.cuda.Device(array.device.index))
-        stack.enter_context(cupy.cuda.ExternalStream(torch.cuda.current_stream(array.device).cuda_stream))
+        stack.enter_context(external_stream(torch.cuda.current_stream(array.device).cuda_stream))
     else:
         stack.enter_context(array.device if hasattr(array, "device") else contextlib.nullcontext())
     return stack
+
+
+def external_stream(stream: int) -> Any:
+    """CuPy's view of somebody else's cudaStream_t; a context in which it is CuPy's current stream."""
+    import cupy
+
+    if hasattr(cupy.cuda.Stream, "from_external"):  # CuPy 14, which deprecates the other
+        return cupy.cuda.Stream.from_external(_Protocol(stream))
+    return cupy.cuda.ExternalStream(stream)
+
+
+class _Protocol:
+    """The CUDA stream protocol around a number."""
+
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._stream

@@ -44,3 +44,8 @@ def view_of_capsule(capsule: Any) -> View:
     dtype = f"{CODES.get(tensor.code, tensor.code)}{tensor.bits}"
     address = (tensor.data or 0) + tensor.byte_offset
     return View(address, shape, strides, dtype, itemsize, DEVICES[tensor.device_type], True, capsule)
+
+
+def device_of_capsule(capsule: Any) -> int:
+    """The number of the GPU that an unconsumed capsule's memory is on."""
+    return _Tensor.from_address(_pointer(capsule, b"dltensor")).device_id
