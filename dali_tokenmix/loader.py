@@ -45,6 +45,7 @@ class Loader:
         num_classes: columns of the targets, at least the number of class folders; None: just as many.
         smoothing: label smoothing in [0, 1]; None: 0.1 for training, 0 (exact one-hot rows) for evaluation.
         device: "gpu", "cpu", or None: the GPU if there is one.
+        device_id: which GPU, from 0; None: torch's current one.
         train: True shuffles, crops at random (area 0.08..1, aspect 3/4..4/3), flips and mixes. False keeps the order,
             resizes the shorter side to 256/224 of image_size (its larger number) and crops the centre; no mixer.
         mean, std: of the channels, for values in [0, 1]. With dtype="uint8" pixels come as they are: None for both.
@@ -91,6 +92,7 @@ class Loader:
         num_classes: int | None = None,
         smoothing: float | None = None,
         device: Literal["cpu", "gpu"] | None = None,
+        device_id: int | None = None,
         train: bool = True,
         mean: tuple[float, ...] | None = IMAGENET_MEAN,
         std: tuple[float, ...] | None = IMAGENET_STD,
@@ -116,6 +118,7 @@ class Loader:
             num_classes=num_classes,
             smoothing=smoothing,
             device=device,
+            device_id=device_id,
             train=train,
             mean=mean,
             std=std,
@@ -134,7 +137,8 @@ class Loader:
         self._depth = integer("prefetch", prefetch, at_least=1, at_most=64)
         self._seed = integer("seed", seed, at_least=0, at_most=2**63 - 1)
         self.device = self._graph.device
-        self._device_id = torch.cuda.current_device() if self.device == "gpu" else None
+        if self.device == "gpu" and self._graph.device_id is None:
+            self._graph = replace(self._graph, device_id=torch.cuda.current_device())
         self.classes, self.files, self.skipped = self._data.classes, self._data.files, self._data.skipped
         self.num_classes, self.batch_size = self._graph.num_classes, self._graph.batch_size
         self.epoch, self.batch = 0, 0
@@ -209,7 +213,6 @@ class Loader:
             self._planner,
             num_threads=self._threads,
             depth=self._depth,
-            device_id=self._device_id,
             checkpoint=checkpoint,
         )
 

@@ -29,7 +29,7 @@ class Graph:
     """All that a graph is made of.
 
     labels: (paths,) int32 classes of `paths`. supervision: what makes targets of them, with label_maps, a store, or
-    teacher, a model, but for "imagenet". seeds: (shuffle, crop, flip, mix, others).
+    teacher, a model, but for "imagenet". device_id: of the GPU. seeds: (shuffle, crop, flip, mix, others).
     """
 
     paths: list[str]
@@ -40,6 +40,7 @@ class Graph:
     num_classes: int
     smoothing: float
     device: Literal["cpu", "gpu"]
+    device_id: int | None
     train: bool
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
@@ -55,9 +56,7 @@ class Graph:
     seeds: tuple[int, ...] = (0,) * 5
     threads: int = 1
 
-    def build(
-        self, planner: BatchPlanner, *, num_threads: int, depth: int, device_id: int | None, checkpoint: Any
-    ) -> Pipeline:
+    def build(self, planner: BatchPlanner, *, num_threads: int, depth: int, checkpoint: Any) -> Pipeline:
         """The built pipeline; outputs are images, targets and sample indices. planner draws its plans."""
 
         @pipeline_def(enable_conditionals=self.augment is not None)  # DALI's auto_aug asks for it
@@ -67,7 +66,7 @@ class Graph:
         pipeline = graph(
             batch_size=self.batch_size,
             num_threads=num_threads,
-            device_id=device_id,
+            device_id=self.device_id,
             seed=self.seeds[4],
             prefetch_queue_depth=depth,
             enable_checkpointing=True,  # always: it changes the order in which DALI shuffles

@@ -36,7 +36,7 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
     number("smoothing", given["smoothing"], at_least=0, at_most=1)
     if given["augment"] is not None and not callable(given["augment"]):
         raise TypeError(f"augment must be a function of a DALI node, got {given['augment']!r}")
-    given["device"] = devices.resolve(given["device"])
+    given["device"] = devices.resolve(given["device"], given["device_id"])
     given["mean"], given["std"] = _normalisation(given["mean"], given["std"], given["dtype"])
     given["batch_size"] = integer("batch_size", given["batch_size"], at_least=1)
     given["shard_id"] = integer("shard_id", given["shard_id"], at_least=0, at_most=num_shards - 1)

@@ -59,7 +59,7 @@ def is_installed(module: str) -> bool:
 
 def _findings() -> Iterator[Finding]:
     driver = devices.driver_version()
-    device = devices.resolve(None)
+    device: Literal["cpu", "gpu"] = "cpu" if devices.gpu_problem() else "gpu"
     yield Finding("dali_tokenmix", GOOD, f"{__version__}, Python {platform.python_version()}, numpy {np.__version__}")
     yield _package("DALI", "nvidia.dali", "nvidia-dali")
     yield _package("torch", "torch", "torch")
@@ -111,8 +111,10 @@ def _cpu_kernels() -> Finding:
 
 
 def _gpu() -> Finding:
-    if problem := devices.gpu_problem():
+    if problem := devices.driver_problem():
         return Finding("GPU", ABSENT, problem)
+    if not is_installed("cupy"):
+        return Finding("GPU", GOOD, f"the driver is for CUDA {_cuda(devices.driver_version())}")
     import cupy
 
     count = cupy.cuda.runtime.getDeviceCount()
@@ -123,22 +125,11 @@ def _gpu() -> Finding:
 def _nvrtc() -> Finding:
     """NVRTC compiles the kernels: it must be there, and its CUDA's major version no newer than the driver's."""
     driver = devices.driver_version()
-    try:
-        from cupy.cuda import nvrtc
-
-        major, minor = nvrtc.getVersion()
-    except Exception as error:  # no CuPy, or CuPy finds no library
-        mend = "" if driver is None else _install()
-        return Finding("NVRTC", BAD if mend else ABSENT, f"not found: {_line(error)}", mend)
-    if driver is None:
-        return Finding("NVRTC", GOOD, f"for CUDA {major}.{minor}; there is no driver to fit")
-    if major > driver // 1000:
-        text = f"for CUDA {major}.{minor}: the driver, for CUDA {_cuda(driver)}, does not load what it compiles"
-        mend = (
-            f"update the driver to one for CUDA {major}, or install torch for CUDA {driver // 1000}, then {_install()}"
-        )
-        return Finding("NVRTC", BAD, text, mend)
-    return Finding("NVRTC", GOOD, f"for CUDA {major}.{minor}, fits the driver for CUDA {_cuda(driver)}")
+    if problem := devices.compiler_problem():
+        return Finding("NVRTC", ABSENT if driver is None else BAD, problem, "" if driver is None else _install())
+    fits = "there is no driver to fit" if driver is None else f"fits the driver for CUDA {_cuda(driver)}"
+    major, minor = devices.nvrtc_version()
+    return Finding("NVRTC", GOOD, f"for CUDA {major}.{minor}, {fits}")
 
 
 def _torch_cuda() -> Finding:
@@ -188,7 +179,7 @@ def _distributions(beginning: str) -> list[Any]:
 
 
 def _cuda(version: int | None) -> str:
-    return "none" if version is None else f"{version // 1000}.{version % 1000 // 10}"
+    return "none" if version is None else devices.cuda(version)
 
 
 def _line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import gpu_problem
 from . import sources
 
 VECTOR_ALIGNMENT = 16
@@ -23,7 +24,10 @@ OWNER = {"philox": "block_mask"}  # kernels that live in another's file
 
 
 def launch(name: str, pointers: tuple[int, ...], params: np.ndarray, grid: int, block: tuple[int, int]) -> None:
-    """Puts kernel `name` on CuPy's current stream of the current device. Returns at once."""
+    """Puts kernel `name` on CuPy's current stream of the current device. Returns at once.
+
+    Raises RuntimeError that says what is missing where kernels cannot be compiled.
+    """
     import cupy
 
     function = _function(name, cupy.cuda.Device().id)
@@ -53,6 +57,8 @@ def file_of(name: str) -> str:
 
 @cache
 def _function(name: str, device: int) -> Any:
+    if problem := gpu_problem(device):
+        raise RuntimeError(problem)
     import cupy
 
     capability = int(cupy.cuda.Device(device).compute_capability)
@@ -86,6 +92,8 @@ def on_stream_of(array: Any) -> Any:
     """A context in which CuPy works on the array's device; for a torch tensor on torch's current stream too."""
     import contextlib
 
+    if problem := gpu_problem():
+        raise RuntimeError(problem)
     import cupy
 
     stack = contextlib.ExitStack()
