@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 
@@ -17,7 +16,6 @@ from dali_tokenmix import op, reference
 from dali_tokenmix.label_maps import token_grid, token_sides
 from dali_tokenmix.pipeline import whole_image
 from dali_tokenmix.planner import BatchPlanner
-from tests.test_pipeline import crossings
 from tests.test_relabel import dense_labels, label_maps, scattered
 
 CLASSES, SIZE = 6, 64
@@ -393,35 +391,3 @@ def test_fn_refuses_labels_of_another_kind(store, supervision, label_maps, messa
                 supervision=supervision,
                 label_maps=given.get(label_maps, lambda: "labels.safetensors")(),
             )
-
-
-# What crosses to the GPU beside the files, in bytes a sample: the README's table has them.
-PLAN, CLASS, FLIP, BOX = 40, 4, 4, 16
-LABEL_MAP = 4 * 4 * (4 * 4 + 2 * 4)  # 4 x 4 cells, four ids and four scores each
-CROSSING = {
-    ("imagenet", None): [PLAN, CLASS, FLIP],
-    ("tokenmix", "store"): [PLAN, CLASS, FLIP],
-    ("tokenmix", "teacher"): [PLAN, CLASS, FLIP],
-    ("relabel", "teacher"): [PLAN, FLIP],
-    ("relabel", "store"): [PLAN, FLIP, FLIP, BOX, LABEL_MAP // 3, LABEL_MAP * 2 // 3],
-    ("tokenlabeling", "teacher"): [PLAN, FLIP],
-    ("tokenlabeling", "store"): [PLAN, FLIP, FLIP, BOX, LABEL_MAP // 3, LABEL_MAP * 2 // 3],
-}
-
-
-@pytest.mark.parametrize(("supervision", "kind"), CROSSING)
-def test_a_gpu_graph_moves_these_bytes_a_sample_and_images_never_back(photo_folder, store, supervision, kind):
-    """A GPU graph can be written without a GPU, and the part of it that runs on the CPU can run."""
-    options = source_of(kind, store) if kind else {}
-    source = loader(photo_folder, image_size=224, mixer=dtm.TokenMix(), supervision=supervision, **options)
-    graph = dataclasses.replace(source._graph, device="gpu")
-    pipeline = Pipeline(8, 2, None)
-    with pipeline:
-        images, *targets, index = graph.outputs(BatchPlanner(graph, True, 2))
-        assert {node.device for node in (images, *targets)} == {"gpu"}
-        assert index.device == "cpu"
-        there, back = crossings([images, *targets])
-        assert back == {}
-        pipeline.set_outputs(*there.values())
-    pipeline.build()
-    assert sorted(output.as_array()[0].nbytes for output in pipeline.run()) == sorted(CROSSING[supervision, kind])

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from nvidia.dali import fn
+from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 
 from .. import devices, settings
@@ -111,10 +112,7 @@ def _batches(
         batch_size, threads, torch.cuda.current_device() if device == "gpu" else None, prefetch_queue_depth=DEPTH
     )
     with pipeline:
-        jpegs, index = fn.readers.file(files=paths, labels=list(samples), pad_last_batch=True, name="Reader")
-        shape = fn.peek_image_shape(jpegs)
-        images = whole_image(jpegs, shape, "mixed" if device == "gpu" else "cpu")
-        pipeline.set_outputs(fn.resize(images, size=size, **LINEAR), index)
+        pipeline.set_outputs(*graph(paths, samples, size, device))
     pipeline.build()
     for start in range(samples.start, samples.stop, batch_size):
         batch = slice(start, min(start + batch_size, samples.stop))
@@ -126,6 +124,13 @@ def _batches(
         if not np.array_equal(index.as_array().reshape(-1)[: batch.stop - start], np.arange(start, batch.stop)):
             raise RuntimeError(f"DALI's reader left the order of the files at sample {start}: please report this")
         yield batch, torch.from_dlpack(images.as_tensor())[: batch.stop - start]
+
+
+def graph(paths: list[str], samples: range, size: tuple[int, int], device: Device) -> tuple[DataNode, DataNode]:
+    """Nodes of whole images, squashed to `size`, and of their numbers, in order."""
+    jpegs, index = fn.readers.file(files=paths, labels=list(samples), pad_last_batch=True, name="Reader")
+    images = whole_image(jpegs, fn.peek_image_shape(jpegs), "mixed" if device == "gpu" else "cpu")
+    return fn.resize(images, size=size, **LINEAR), index
 
 
 def _work(run: Run, shard: int, done: int) -> str:
