@@ -6,7 +6,7 @@ SANITIZED := build/sanitized
 GRID := build/grid
 KERNEL_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
 
-.PHONY: demo test bench lint sanitize grid clean
+.PHONY: demo test bench lint sanitize grid gpu-sanitize clean
 demo: .venv/built
 	$(BIN)/dali-tokenmix demo
 
@@ -34,6 +34,11 @@ sanitize: $(SANITIZED)/built
 grid: $(GRID)/built
 	for seed in 0 1; do DALI_TOKENMIX_GRID_SEED=$$seed \
 	DALI_TOKENMIX_HOST_LIBRARY="$$(ls $(GRID)/dali_tokenmix/_host*.so)" $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS) || exit 1; done
+
+# On a machine with a GPU and compute-sanitizer (of the CUDA toolkit): wrong accesses and races in the kernels.
+gpu-sanitize: .venv/built
+	for tool in memcheck racecheck; do compute-sanitizer --tool $$tool --error-exitcode 1 \
+	$(BIN)/python -m pytest -q -m gpu -p no:cacheprovider tests/test_kernels.py tests/test_apply.py || exit 1; done
 
 .venv/packages: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
