@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,21 +12,14 @@ import numpy as np
 import torch
 from nvidia.dali.pipeline import Pipeline
 
-from . import settings
+from . import run_state, settings
 from .checks import integer
 from .label_maps import TokenTargets
 from .pipeline import batches, padded_batches, shard_samples
 from .planner import BatchPlanner
 from .readable import explain
+from .run_state import RunState
 from .settings import IMAGENET_MEAN, IMAGENET_STD
-
-STATE_VERSION = 1
-STATE = {"version", "run", "epoch", "batch", "origin", "mixing", "pipeline"}
-# What the batches depend on: DALI would restore a state into another run without a word.
-IDENTITY = (
-    *("batch_size", "image_size", "mixer", "num_classes", "smoothing", "train", "device", "mean", "std", "dtype"),
-    *("layout", "shard_id", "num_shards", "last_batch", "supervision"),
-)
 
 
 class Loader:
@@ -206,7 +198,7 @@ class Loader:
             raise RuntimeError("a Loader does not survive a fork: make a new one in the child process")
 
     def _build(self, checkpoint: bytes | None) -> None:
-        seeds = _seeds(self._seed, self._origin, self._graph.shard_id)
+        seeds = run_state.seeds(self._seed, self._origin, self._graph.shard_id)
         graph = replace(self._graph, seeds=seeds, threads=self._threads)
         self._planner = BatchPlanner(graph, self._mixing, self._depth)
         self._pipeline = graph.build(
@@ -236,32 +228,17 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """Where the run is, between any two batches, in plain numbers and text: torch.save and JSON take it."""
         checkpoint = self._checkpoint if self._pipeline is None else self._pipeline.checkpoint()
-        return {
-            "version": STATE_VERSION,
-            "run": self._identity(),
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "origin": self._origin,
-            "mixing": self._mixing,
-            "pipeline": None if checkpoint is None else base64.b64encode(checkpoint).decode(),
-        }
+        state = RunState(self.epoch, self.batch, self._origin, self._mixing, checkpoint)
+        return run_state.saved(state, run_state.identity(self._graph, self._data, self._seed))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where state_dict() was taken: the next batches are, bit for bit, those of the run it came from.
 
         num_threads and prefetch may differ. Raises ValueError that names what else differs.
         """
-        if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
-            raise ValueError(f"state must be of Loader.state_dict(), version {STATE_VERSION}, got {state!r:.80}")
-        if missing := STATE - set(state):
-            raise ValueError(f"state must have {', '.join(sorted(STATE))}, got no {', '.join(sorted(missing))}")
-        for name, value in self._identity().items():
-            if state["run"].get(name) != value:
-                raise ValueError(f"state is of a run with {name}={state['run'].get(name)!r}, this loader has {value!r}")
-        self.epoch = integer("state['epoch']", state["epoch"], at_least=0)
-        self.batch = integer("state['batch']", state["batch"], at_least=0, at_most=self._length - 1)
-        self._origin, self._mixing = int(state["origin"]), bool(state["mixing"])
-        self._checkpoint = None if state["pipeline"] is None else base64.b64decode(state["pipeline"])
+        run = run_state.identity(self._graph, self._data, self._seed)
+        found = run_state.restored(state, run, self._length)
+        self.epoch, self.batch, self._origin, self._mixing, self._checkpoint = found
         self._pipeline, self._failed, self._resumed = None, False, True
         self._loops += 1
 
@@ -270,15 +247,3 @@ class Loader:
         if self._pipeline is not None:
             self._checkpoint = self._pipeline.checkpoint()
         self._pipeline = self._planner = None
-
-    def _identity(self) -> dict[str, Any]:
-        identity = {name: str(getattr(self._graph, name)) for name in IDENTITY}
-        used = {name: getattr(self._graph, name) is not None for name in ("augment", "teacher", "label_maps")}
-        return identity | used | {"files": self._data.fingerprint(), "seed": self._seed}
-
-
-def _seeds(seed: int, origin: int, shard: int) -> tuple[int, ...]:
-    """(shuffle, crop, flip, mix, others): the shuffle is the shards' in common, everything else is each one's own."""
-    common = np.random.SeedSequence([seed, origin]).generate_state(1)
-    own = np.random.SeedSequence([seed, origin, shard, 1]).generate_state(4)
-    return tuple(int(word) >> 1 for word in (*common, *own))

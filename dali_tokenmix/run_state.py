@@ -1,0 +1,71 @@
+"""What a Loader's run is made of, and where it stands: seeds, identity, and the state that is saved."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .checks import integer
+
+if TYPE_CHECKING:
+    from .dataset import ImageFolder
+    from .pipeline import Graph
+
+VERSION = 1
+# What the batches depend on: DALI would restore a state into another run without a word.
+IDENTITY = (
+    *("batch_size", "image_size", "mixer", "num_classes", "smoothing", "train", "device", "mean", "std", "dtype"),
+    *("layout", "shard_id", "num_shards", "last_batch", "supervision"),
+)
+USED = ("augment", "teacher", "label_maps")
+
+
+class RunState(NamedTuple):
+    """epoch, batch: of the batch that comes next. origin: the epoch its pipeline began at. pipeline: DALI's own."""
+
+    epoch: int
+    batch: int
+    origin: int
+    mixing: bool
+    pipeline: bytes | None
+
+
+def seeds(seed: int, origin: int, shard: int) -> tuple[int, ...]:
+    """(shuffle, crop, flip, mix, others): the shuffle is the shards' in common, everything else is each one's own."""
+    common = np.random.SeedSequence([seed, origin]).generate_state(1)
+    own = np.random.SeedSequence([seed, origin, shard, 1]).generate_state(4)
+    return tuple(int(word) >> 1 for word in (*common, *own))
+
+
+def identity(graph: Graph, data: ImageFolder, seed: int) -> dict[str, Any]:
+    """What a state must share with the run that goes on with it, plain values by argument."""
+    values = {name: str(getattr(graph, name)) for name in IDENTITY}
+    used = {name: getattr(graph, name) is not None for name in USED}
+    return values | used | {"files": data.fingerprint(), "seed": seed}
+
+
+def saved(state: RunState, run: dict[str, Any]) -> dict[str, Any]:
+    """A state in plain numbers and text."""
+    pipeline = None if state.pipeline is None else base64.b64encode(state.pipeline).decode()
+    return {"version": VERSION, "run": run, **state._asdict(), "pipeline": pipeline}
+
+
+def restored(given: Any, run: dict[str, Any], length: int) -> RunState:
+    """The state that saved() made, for a loader of `length` batches. Raises ValueError that names what does not fit."""
+    if not isinstance(given, dict) or given.get("version") != VERSION:
+        raise ValueError(f"state must be of Loader.state_dict(), version {VERSION}, got {given!r:.80}")
+    expected = {"version", "run", *RunState._fields}
+    if missing := expected - set(given):
+        raise ValueError(f"state must have {', '.join(sorted(expected))}, got no {', '.join(sorted(missing))}")
+    for name, value in run.items():
+        if given["run"].get(name) != value:
+            raise ValueError(f"state is of a run with {name}={given['run'].get(name)!r}, this loader has {value!r}")
+    return RunState(
+        integer("state['epoch']", given["epoch"], at_least=0),
+        integer("state['batch']", given["batch"], at_least=0, at_most=length - 1),
+        int(given["origin"]),
+        bool(given["mixing"]),
+        None if given["pipeline"] is None else base64.b64decode(given["pipeline"]),
+    )
