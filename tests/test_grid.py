@@ -42,6 +42,11 @@ def everything(n=6, size=(70, 52), classes=37):
                 images = images if layout == "NHWC" else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
                 plan = random_plan(kind, np.random.default_rng(1), n, size, patch_size=5)
                 made[kind, dtype, layout] = dtm.apply(plan, images, layout=layout)
+        # rows that begin where 16 bytes may be read at once, and end where they may not
+        whole = np.zeros((n, size[0], 64, 3), np.uint8)
+        whole[:, :, : size[1]] = provenance(n, *size)
+        dtm.apply(random_plan(kind, np.random.default_rng(1), n, size, patch_size=5), whole[:, :, : size[1]])
+        made[kind, "row ends"] = whole
     mirrored, flips = provenance(n, *size), rng.integers(0, 2, n).astype(np.int32)
     runtime.mirror(images_of(view("images", mirrored)), view("flips", flips))
     crops = [rng.integers(0, 256, (40 + k, 90 - k, 3), np.uint8) for k in range(n)]
