@@ -1,0 +1,143 @@
+"""Where a check runs: a GPU through CuPy, or the CPU as a dry run of the same code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dali_tokenmix import devices
+
+AHEAD = 2**29  # bytes that are copied, twice, before the clock starts
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+class Cpu:
+    """NumPy arrays, time.perf_counter."""
+
+    device, torch_device = "cpu", "cpu"
+    cache = 2**21  # bytes that a batch must not fit into to come from memory; a CPU's own, not all there is
+
+    def put(self, array: np.ndarray) -> Any:
+        """A copy here, 64 bytes aligned, as GPU memory is."""
+        memory = self.empty((array.nbytes,), "uint8")
+        memory[...] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return memory.view(array.dtype).reshape(array.shape)
+
+    def get(self, array: Any) -> np.ndarray:
+        return np.array(array)
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """New memory; what runtime's functions call `make`."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.zeros(size + 64, np.uint8)
+        start = -memory.ctypes.data % 64
+        return memory[start : start + size].view(dtype).reshape(shape)
+
+    def copy(self, target: Any, source: Any) -> None:
+        np.copyto(target, source)
+
+    def measure(self, function: Callable[[int], object], call: int, repeat: int = 1) -> float:
+        """Seconds of a call, the mean of `repeat` in a row."""
+        start = time.perf_counter()
+        for k in range(repeat):
+            function(call * repeat + k)
+        return (time.perf_counter() - start) / repeat
+
+    def wait(self) -> None:
+        """Until all work is done."""
+
+    def wall(self, function: Callable[[int], object], call: int, repeat: int = 1) -> float:
+        """Seconds of a call on the host's clock, from all work done to all work done."""
+        self.wait()
+        start = time.perf_counter()
+        for k in range(repeat):
+            function(call * repeat + k)
+        self.wait()
+        return (time.perf_counter() - start) / repeat
+
+    def describe(self) -> dict[str, Any]:
+        return {"gpu": "none: a dry run on the CPU"}
+
+
+class Gpu(Cpu):
+    """CuPy arrays on its current device and stream, CUDA events. Never run yet: no machine of ours has a GPU."""
+
+    device, torch_device = "gpu", "cuda"
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.cupy = cupy
+        self.cache = int(cupy.cuda.Device().attributes["L2CacheSize"])
+        self._ahead = cupy.zeros((2, AHEAD), "uint8")
+
+    def put(self, array: np.ndarray) -> Any:
+        return self.cupy.asarray(np.ascontiguousarray(array))
+
+    def get(self, array: Any) -> np.ndarray:
+        return self.cupy.asnumpy(array)
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return self.cupy.empty(shape, dtype)
+
+    def copy(self, target: Any, source: Any) -> None:
+        self.cupy.copyto(target, source)
+
+    def measure(self, function: Callable[[int], object], call: int, repeat: int = 1) -> float:
+        """Seconds between two events around `repeat` calls, by as many.
+
+        Large copies go ahead: they empty the L2 cache, and while they run the host puts all calls on the stream, so
+        that the events see kernels back to back and not the host's launches.
+        """
+        begin, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
+        for _ in range(2):
+            self.copy(self._ahead[0], self._ahead[1])
+        begin.record()
+        for k in range(repeat):
+            function(call * repeat + k)
+        end.record()
+        end.synchronize()
+        return self.cupy.cuda.get_elapsed_time(begin, end) / 1e3 / repeat
+
+    def wait(self) -> None:
+        self.cupy.cuda.Device().synchronize()
+
+    def describe(self) -> dict[str, Any]:
+        """The card and what drives it."""
+        number = self.cupy.cuda.Device().id
+        card = self.cupy.cuda.runtime.getDeviceProperties(number)
+        driver = devices.driver_version() or 0
+        return {
+            "gpu": card["name"].decode() if isinstance(card["name"], bytes) else card["name"],
+            "compute_capability": self.cupy.cuda.Device().compute_capability,
+            "memory_bytes": int(card["totalGlobalMem"]),
+            "l2_bytes": self.cache,
+            "multiprocessors": int(card["multiProcessorCount"]),
+            "driver": DRIVER.read_text().splitlines()[0] if DRIVER.is_file() else "unknown",
+            "driver_supports_cuda": f"{driver // 1000}.{driver % 1000 // 10}",
+            "cuda_runtime": self.cupy.cuda.runtime.runtimeGetVersion(),
+            "nvrtc": ".".join(map(str, self.cupy.cuda.nvrtc.getVersion())),
+        }
+
+
+def interleaved(
+    measure: Callable[..., float], work: dict[str, Callable[[int], object]], rounds: int, repeat: int = 1
+) -> dict[str, np.ndarray]:
+    """Seconds of a call by measure(function, call, repeat): {name: (rounds,)}. Turns, after one uncounted round."""
+    seconds = {name: np.zeros(rounds) for name in work}
+    for number in range(-1, rounds):
+        for name, function in work.items():
+            found = measure(function, number + 1, repeat)
+            if number >= 0:
+                seconds[name][number] = found
+    return seconds
+
+
+def quantiles(values: np.ndarray) -> dict[str, float]:
+    """What a report keeps of a sample."""
+    low, middle, high = np.percentile(values, (20, 50, 80))
+    return {"p20": float(low), "p50": float(middle), "p80": float(high)}
