@@ -1,4 +1,4 @@
-# make demo, make test, make bench: each does all its set-up in .venv the first time.
+# make demo, make test, make bench, make gpu-check: each does all its set-up in .venv the first time.
 PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := $(wildcard kernels/*)
@@ -6,7 +6,7 @@ SANITIZED := build/sanitized
 GRID := build/grid
 KERNEL_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
 
-.PHONY: demo test bench lint sanitize grid gpu-sanitize clean
+.PHONY: demo test bench gpu-check lint sanitize grid gpu-sanitize clean
 demo: .venv/built
 	$(BIN)/dali-tokenmix demo
 
@@ -18,6 +18,10 @@ bench: .venv/built
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/labels.py
 	$(BIN)/python benchmarks/teacher.py
+
+# On a machine with a GPU: writes benchmarks/results/gpu-<card>.json and .md. CHECK="--only kernels" passes options on.
+gpu-check: .venv/built
+	$(BIN)/python benchmarks/gpu_check.py $(CHECK)
 
 lint: .venv/built
 	$(BIN)/ruff check .

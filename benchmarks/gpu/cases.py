@@ -84,7 +84,7 @@ def timed(case: Case, place: Cpu, rounds: int) -> list[dict[str, Any]]:
         runs = [carried_out(case, place, width) for _ in range(copies)]
         for number, launch in enumerate(runs[0].launches):
             moved = int(case.traffic[launch.kernel].bytes * case.samples)
-            buffers = [place.empty((2, max(1, moved // 2)), "uint8") for _ in range(copies)]
+            buffers = [place.put(np.ones((2, max(1, moved // 2)), np.uint8)) for _ in range(copies)]
             work: dict[str, Callable[[int], object]] = {
                 "copy": lambda call, buffers=buffers: place.copy(*buffers[call % len(buffers)]),
                 "kernel": lambda call, n=number, runs=runs: runs[call % len(runs)].launches[n].again(),

@@ -1,7 +1,7 @@
 """What mixing a batch costs beside a training step: from clean uint8 images and labels to mixed ones and targets.
 
 No DALI here: the functions that its callbacks call, on the host's clock, done before the next. In a pipeline they run
-ahead of the step. The step: forward and backward of DeiT-T (timm), or of a plain torch transformer of its size.
+ahead of the step. CuPy and torch are both on the default stream here, which keeps their work in order. The step: forward and backward of DeiT-T (timm), or of a plain torch transformer of its size.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def rows(shapes: Shapes, place: Cpu, rounds: int) -> list[dict[str, Any]]:
         "CutMix": lambda call: batch.mix(dtm.CutMix(), call),
         "TokenMix by area": lambda call: batch.mix(batch.token_mix, call),
         "TokenMix, a store's maps": lambda call: batch.mix(batch.token_mix, call, stored=True),
-        f"TokenMix, a teacher online ({batch.teacher.name})": lambda call: batch.mix(batch.token_mix, call, online=True),
+        f"TokenMix, a teacher online ({batch.teacher.name})": lambda call: batch.mix(
+            batch.token_mix, call, online=True
+        ),
     }
     name, steps = training_steps(shapes, place)
     seconds = interleaved(place.wall, work | steps, rounds)

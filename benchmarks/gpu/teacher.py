@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import dali_tokenmix as dtm
 
 from .place import Cpu, interleaved, quantiles
 
-CLOSE = 1e-3  # of the largest value: convolutions add up in another order there; TF32 is switched off here
+CLOSE = 1e-3  # of the largest value: convolutions add up in another order there; and TF32 is off
 
 
 class SmallNet(nn.Module):
@@ -32,8 +31,10 @@ class SmallNet(nn.Module):
 
 def small_teacher(shapes: Shapes, device: str) -> dtm.Teacher:
     """The same random weights on every device."""
-    torch.manual_seed(0)
-    net = copy.deepcopy(SmallNet(shapes.classes)).to(device).requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = SmallNet(shapes.classes)
+    net = net.to(device).requires_grad_(False)
     size = (shapes.height, shapes.width)
     return dtm.Teacher(
         features=net, weight=net.head.weight, bias=net.head.bias, image_size=size, k=shapes.k, name="three convolutions"
