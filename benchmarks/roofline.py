@@ -1,4 +1,4 @@
-"""What the kernels cannot be faster than on a given GPU, from formulas; no GPU is asked. Writes the tables of docs/gpu.md.
+"""What the kernels cannot be faster than on a given GPU, from formulas: no GPU is asked. Writes docs/gpu.md's tables.
 
 `python benchmarks/roofline.py` rewrites what stands between the page's markers, `--check` only says whether it would.
 """
@@ -78,7 +78,7 @@ def images_table() -> Iterator[str]:
     busy = ", ".join(
         f"{100 * lanes_at_work(dtype, layout, shapes):.0f} % in {dtype} {layout}" for _, dtype, layout in IMAGES[:2]
     )
-    yield f"\nOf the lanes of a warp that exchanges TokenMix's runs of tokens, 16 bytes each, there are at work: {busy}."
+    yield f"\nLanes of a warp at work, 16 bytes each, while it exchanges TokenMix's runs of tokens: {busy}."
 
 
 def lanes_at_work(dtype: str, layout: str, shapes: Shapes, batches: int = 8) -> float:

@@ -103,7 +103,6 @@ def labels(s: Shapes) -> dict[str, Traffic]:
         ("crop_maps", cut, FLOAT * h * w + BOX + 1, FLOAT * s.tokens, (20 * math.prod(points) + 7) * s.tokens),
         ("score", f"{gh} x {gw}", s.token_row + FLOAT * s.tokens, 8, 9 * s.tokens),
         ("targets", f"{c} classes", HEAD + ID, FLOAT * c, 4),
-        ("roi_weights", cut, BOX + FLIP, FLOAT * weights, (8 * max(points) + 1) * weights),
         ("relabel_pool", f"{top}, {c} classes", (ID + HALF) * entries + FLOAT * (h + w), FLOAT * c, 3 * entries),
         ("relabel_softmax", f"{c} classes", FLOAT * c, FLOAT * c, (LANES + 1) * (EXP + 2) * c),
         ("relabel_mix", f"{c} classes", HEAD + FLOAT * c, FLOAT * c, 4 * c),
@@ -118,13 +117,22 @@ def labels(s: Shapes) -> dict[str, Traffic]:
     work = {
         "crop_maps": Work(n * gh, gw),
         "score": Work(n, 1),
-        "roi_weights": Work(n * (gh + gw), max(h, w)),
         "token_labels": Work(n * s.tokens, 1),
     }
-    return {
+    found_by_name = {
         name: Traffic(name, what, read, written, operations, work.get(name, Work(n, c)), name == "score")
         for name, what, read, written, operations in counted
     }
+    return found_by_name | {"roi_weights": roi_weights(s, s.grid)}
+
+
+def roi_weights(s: Shapes, grid: Size) -> Traffic:
+    """For token_labels on the token grid, for relabel_pool on a grid of one cell."""
+    (h, w), (gh, gw) = s.map_size, grid
+    points, weights = max(math.ceil(h / gh), math.ceil(w / gw)), gh * h + gw * w
+    work = Work(s.batch * (gh + gw), max(h, w))
+    what = f"{h} x {w} to {gh} x {gw}"
+    return Traffic("roi_weights", what, BOX + FLIP, FLOAT * weights, (8 * points + 1) * weights, work)
 
 
 def scratch(s: Shapes) -> int:

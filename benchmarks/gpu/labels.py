@@ -106,7 +106,7 @@ def cases(shapes: Shapes) -> Iterator[Case]:
         "relabel",
         (g.ids, g.scores, g.boxes, rows),
         relabel,
-        some("roi_weights", "relabel_pool", "relabel_softmax", "relabel_mix"),
+        some("relabel_pool", "relabel_softmax", "relabel_mix") | {"roi_weights": traffic.roi_weights(s, (1, 1))},
         s.batch,
         of_crops,
         1e-5,

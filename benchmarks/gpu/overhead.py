@@ -1,12 +1,12 @@
 """What mixing a batch costs beside a training step: from clean uint8 images and labels to mixed ones and targets.
 
-No DALI here: the functions that its callbacks call, on the host's clock, done before the next. In a pipeline they run
-ahead of the step. CuPy and torch are both on the default stream here, which keeps their work in order. The step: forward and backward of DeiT-T (timm), or of a plain torch transformer of its size.
+No DALI here: the functions that its callbacks call, on the host's clock, each batch done before the next begins. In a
+pipeline they run ahead of the step. CuPy and torch are both on the default stream, which keeps their work in order. The
+step: forward and backward of DeiT-T (timm), or of a plain torch transformer of its size.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -110,12 +110,12 @@ def training_steps(shapes: Shapes, place: Cpu) -> tuple[str, dict[str, Callable[
 
 
 def model(shapes: Shapes) -> tuple[str, nn.Module]:
-    if importlib.util.find_spec("timm"):
+    try:
         import timm
-
-        size = {"img_size": (shapes.height, shapes.width), "num_classes": shapes.classes}
-        return "DeiT-T", timm.create_model("deit_tiny_patch16_224", pretrained=False, **size)
-    return "a transformer of DeiT-T's size", PlainTransformer(shapes)
+    except ModuleNotFoundError:
+        return "a transformer of DeiT-T's size", PlainTransformer(shapes)
+    size = {"img_size": (shapes.height, shapes.width), "num_classes": shapes.classes}
+    return "DeiT-T", timm.create_model("deit_tiny_patch16_224", pretrained=False, **size)
 
 
 class PlainTransformer(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,12 +69,11 @@ class Gpu(Cpu):
 
     device, torch_device = "gpu", "cuda"
 
-    def __init__(self) -> None:
-        import cupy
-
-        self.cupy = cupy
-        self.cache = int(cupy.cuda.Device().attributes["L2CacheSize"])
-        self._ahead = cupy.zeros((2, AHEAD), "uint8")
+    def __init__(self, cupy: Any = None) -> None:
+        """cupy: the module, or what stands in for it."""
+        self.cupy = cupy or importlib.import_module("cupy")
+        self.cache = int(self.cupy.cuda.Device().attributes["L2CacheSize"])
+        self._ahead = self.cupy.zeros((2, AHEAD), "uint8")
 
     def put(self, array: np.ndarray) -> Any:
         return self.cupy.asarray(np.ascontiguousarray(array))

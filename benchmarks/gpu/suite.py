@@ -23,7 +23,7 @@ def rows(on_gpu: bool, dali: bool, quick: bool) -> list[dict[str, Any]]:
     if not dali:
         runs = [("all that needs no DALI", "0", NO_DALI)]
     elif quick:
-        runs = [("kernels", "0", ("kernels",)), ("op, fallback operator", "1", ("op", "supervision"))]
+        runs = [("kernels", "0", ("kernels",)), ("graphs, fallback operator", "1", ("supervision",))]
     found = []
     for name, fallback, files in runs:
         counts, ran = counted(fallback, files)
