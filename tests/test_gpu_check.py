@@ -18,6 +18,9 @@ import numpy as np
 import pytest
 
 from dali_tokenmix.devices import gpu_problem
+from dali_tokenmix.runtime import cuda, host
+from dali_tokenmix.runtime.params import STRUCTS
+from dali_tokenmix.runtime.work import Work
 from tests.test_nvrtc import KERNELS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -141,7 +144,8 @@ def test_a_dry_run_never_writes_among_the_results():
     assert "a dry run does not belong into benchmarks/results" in ran.stderr
 
 
-# The GPU's side, on a stand-in for CuPy whose arrays are NumPy's. Nothing here has seen a driver.
+# The GPU's side: views, names and widths of kernels, packing and geometry are the GPU's, CuPy is a stand-in, and what
+# would go to the driver is carried out by the CPU's library. Nothing here has seen a driver.
 
 
 @pytest.fixture
@@ -149,6 +153,20 @@ def scripts(monkeypatch):
     """gpu_check and its place module, imported here."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module("gpu_check"), importlib.import_module("gpu.place")
+
+
+class OnDevice:
+    """Memory that says it is a GPU's."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.nbytes = array, array.shape, array.dtype, array.nbytes
+
+    @property
+    def __cuda_array_interface__(self):
+        return {**self.array.__array_interface__, "version": 3}
+
+    def __getitem__(self, key):
+        return OnDevice(self.array[key])
 
 
 class Event:
@@ -171,8 +189,25 @@ def stand_in():
         nvrtc=SimpleNamespace(getVersion=lambda: (12, 9)),
     )
     return SimpleNamespace(
-        zeros=np.zeros, empty=np.empty, asarray=np.array, asnumpy=np.array, copyto=np.copyto, cuda=cuda
+        zeros=lambda shape, dtype: OnDevice(np.zeros(shape, dtype)),
+        empty=lambda shape, dtype: OnDevice(np.empty(shape, dtype)),
+        asarray=lambda array: OnDevice(array.copy()),
+        asnumpy=lambda array: np.array(getattr(array, "array", array)),
+        copyto=lambda target, source: np.copyto(target.array, source.array),
+        cuda=cuda,
     )
+
+
+def carry_out(name, pointers, params, grid, block):
+    """cuda.launch() without a device: the CPU's kernel, for what the GPU's would get."""
+    assert grid >= 1
+    assert math.prod(block) == 256
+    struct = next(struct for struct, dtype in STRUCTS.items() if dtype == params.dtype)
+    launched.add(name)
+    host.kernels().launch(name, struct, pointers, params, 1, Work(grid * block[1], block[0]))
+
+
+launched: set[str] = set()
 
 
 def test_cupy_has_every_name_that_the_gpus_place_uses():
@@ -184,14 +219,16 @@ def test_cupy_has_every_name_that_the_gpus_place_uses():
     assert set(vars(stand_in())) <= set(dir(cupy))
 
 
-def test_a_failing_section_is_told_and_the_others_are_carried_out(scripts, monkeypatch, tmp_path, capsys):
-    """On the stand-in, torch is asked for a device "cuda" that is none."""
+def test_on_the_gpus_side_kernels_are_checked_and_a_failing_section_is_told(scripts, monkeypatch, tmp_path, capsys):
+    """What fails is the teacher: torch is asked for a device "cuda" that is none."""
     if gpu_problem() is None:
         pytest.skip("there is a GPU")
     script, place = scripts
     monkeypatch.setattr(place, "AHEAD", 1000)
     monkeypatch.setattr(script, "Gpu", lambda: place.Gpu(stand_in()))
     monkeypatch.setattr(script, "gpu_problem", lambda: None)
+    monkeypatch.setattr(cuda, "launch", carry_out)
+    launched.clear()
     arguments = ["gpu_check.py", "--quick", "--rounds", "2", "--only", "teacher", "kernels", "targets"]
     monkeypatch.setattr(sys, "argv", [*arguments, "--out", str(tmp_path)])
     assert script.main() == 1
@@ -205,6 +242,9 @@ def test_a_failing_section_is_told_and_the_others_are_carried_out(scripts, monke
     }
     assert re.search("cuda", sections["teacher"]["reason"], re.IGNORECASE)
     assert report["machine"]["nvrtc"] == "12.9"
+    rows = [row for name in ("kernels", "targets") for row in sections[name]["rows"]]
+    assert {row["like the CPU's"] for row in rows} == {"bits"}
+    assert {row["kernel"] for row in rows} == launched == set().union(*KERNELS.values()) - ON_THE_HOST_ONLY
     assert "gpu-stand-in-card-0-sm.md" in capsys.readouterr().out
 
 
