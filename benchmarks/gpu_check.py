@@ -147,7 +147,8 @@ SECTIONS = {
         ("nvidia.dali", "torch", "PIL", "skimage"),
     ),
     "overhead": Section(
-        f"From clean images and labels to mixed ones and targets, alone, beside a training step; wall clock. {TIMES}",
+        "From clean images and labels to mixed ones and targets, done before the next, beside a training step; wall "
+        f"clock. The teacher is a toy: benchmarks/teacher.py has real ones. {TIMES}",
         overhead,
         ("torch",),
     ),

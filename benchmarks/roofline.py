@@ -9,6 +9,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,11 +37,7 @@ CARDS = (Card("H100 SXM", 3.35e12, 67e12), Card("A100 80GB SXM", 2.04e12, 19.5e1
 REGISTER_FILE, A_WARP, REGISTER_UNIT = 65536, 32, 256  # registers a multiprocessor; threads; handed out a warp
 MOST_THREADS = {75: 1024, 80: 2048, 86: 1536, 89: 1536, 90: 2048, 100: 2048, 120: 1536}
 
-IMAGES = [
-    (kernel, dtype, layout)
-    for kernel in ("exchange_tokens", "blend")
-    for dtype, layout in (("uint8", "NHWC"), ("float32", "NCHW"))
-]
+FORMS = (("uint8", "NHWC"), ("float32", "NCHW"))
 MAPS = ((7, 7), (18, 18))
 
 
@@ -72,12 +69,12 @@ def images_table() -> Iterator[str]:
     yield from header("kernel", "on", *COLUMNS, "PyTorch moves", "predicted ratio")
     shapes = Shapes()
     peer = composition("float32", shapes)
-    for kernel, dtype, layout in IMAGES:
-        traffic = mixing(kernel, dtype, layout, shapes)
-        yield row(traffic, shapes, amount(peer), f"{peer / traffic.bytes:.1f}x")
-    busy = ", ".join(
-        f"{100 * lanes_at_work(dtype, layout, shapes):.0f} % in {dtype} {layout}" for _, dtype, layout in IMAGES[:2]
-    )
+    for kernel in ("exchange_tokens", "exchange_box", "blend"):
+        for dtype, layout in FORMS:
+            traffic = mixing(kernel, dtype, layout, shapes)
+            yield row(traffic, shapes, amount(peer), f"{peer / traffic.bytes:.1f}x")
+    yield row(mixing("mirror", "uint8", "NHWC", replace(shapes, share=1.0)), shapes, "", "")
+    busy = ", ".join(f"{100 * lanes_at_work(*form, shapes):.0f} % in {' '.join(form)}" for form in FORMS)
     yield f"\nLanes of a warp at work, 16 bytes each, while it exchanges TokenMix's runs of tokens: {busy}."
 
 

@@ -38,19 +38,25 @@ def rows(place: Cpu, options: argparse.Namespace) -> list[dict[str, Any]]:
             "Loader, TokenMix": ours(root, dtm.TokenMix(), asked),
             "Loader, TokenMix, fallback operator": fallen_back(ours(root, dtm.TokenMix(), asked)),
         }
+        rates = measured(place, sources, asked)
         with contextlib.suppress(ModuleNotFoundError):
             import torchvision  # noqa: F401
 
-            sources["torchvision, to the CPU"] = torchvision_loader(root, asked)
-        sources = {name: waited(place, source) for name, source in sources.items()}
-        check(sources)
-        rates = measure(sources, asked)
+            # on its own, and last: its workers go on reading ahead while others have their turn
+            rates |= measured(place, {"torchvision, to the CPU": torchvision_loader(root, asked)}, asked)
         sources.clear()  # pipelines end before their files
     plain = np.median(rates["Loader, mixer=None"])
     return [
         {"loader": name, "images/s": quantiles(rate), "of mixer=None": float(np.median(rate) / plain)}
         for name, rate in rates.items()
     ]
+
+
+def measured(place: Cpu, sources: dict[str, Iterator], asked: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Images a second of each, in turns."""
+    waiting = {name: waited(place, source) for name, source in sources.items()}
+    check(waiting)
+    return measure(waiting, asked)
 
 
 def fallen_back(source: Iterator) -> Iterator:

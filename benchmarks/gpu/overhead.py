@@ -43,15 +43,19 @@ def rows(shapes: Shapes, place: Cpu, rounds: int) -> list[dict[str, Any]]:
         ),
     }
     name, steps = training_steps(shapes, place)
-    seconds = interleaved(place.wall, work | steps, rounds)
-    return [
+    # A step leaves the caches cold for whoever comes next, so steps and ways to mix take turns among themselves.
+    seconds, of_steps = (interleaved(place.wall, each, rounds) for each in (work, steps))
+    ways = [
         {
             "way": way,
             "ms": quantiles(1e3 * seconds[way]),
-            **{f"% of {name}, {step}": quantiles(100 * seconds[way] / seconds[step]) for step in steps},
+            **{f"% of {name}, {step}": quantiles(100 * seconds[way] / np.median(of_steps[step])) for step in steps},
         }
         for way in work
-    ] + [{"way": f"{name}, {step}, forward and backward", "ms": quantiles(1e3 * seconds[step])} for step in steps]
+    ]
+    return ways + [
+        {"way": f"{name}, {step}, forward and backward", "ms": quantiles(1e3 * of_steps[step])} for step in steps
+    ]
 
 
 class MixedBatch:
