@@ -17,7 +17,7 @@ import numpy as np
 from traffic import ITEM, Shapes, Traffic, composition, labels, mixing, scratch
 
 import dali_tokenmix as dtm
-from dali_tokenmix.runtime.launch import THREADS_A_BLOCK
+from dali_tokenmix.runtime.work import THREADS_A_BLOCK
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, REGISTERS = ROOT / "docs" / "gpu.md", ROOT / "kernels" / "resources.csv"

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from dali_tokenmix.regions import Size, TokenGrid
-from dali_tokenmix.runtime.launch import Work
+from dali_tokenmix.runtime.work import Work
 
 HEAD, ID, FLOAT, HALF = 12, 4, 4, 2  # bytes: a plan row's partner, own and other; a class id; numbers
 BOX, FLIP, LANES, EXP = 16, 4, 32, 20  # bytes; threads a row; operations of exp.cuh

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
-from dali_tokenmix.runtime.launch import Work, launch
+from dali_tokenmix.runtime.launch import launch
+from dali_tokenmix.runtime.work import Work
 
 CALLERS = ("dali_tokenmix.runtime.mix", "dali_tokenmix.runtime.relabel", "dali_tokenmix.runtime.score")
 
