@@ -20,7 +20,7 @@ import dali_tokenmix as dtm
 from dali_tokenmix.runtime.work import THREADS_A_BLOCK
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, REGISTERS = ROOT / "docs" / "gpu.md", ROOT / "kernels" / "resources.csv"
+PAGE, REGISTERS = ROOT / "docs" / "gpu.md", ROOT / "tests" / "resources.csv"
 BEGIN, END = "<!-- {}: written by benchmarks/roofline.py -->", "<!-- end of {} -->"
 
 
@@ -128,20 +128,17 @@ def row(traffic: Traffic, shapes: Shapes, *more: str) -> str:
 def occupancy_table() -> Iterator[str]:
     """Resident threads of those that a multiprocessor has room for, from the table of registers, if there is one."""
     if not REGISTERS.is_file():
-        yield "No occupancy yet: it follows from the registers of a thread, and there is no kernels/resources.csv."
+        yield "No occupancy yet: it follows from the registers of a thread, and there is no tests/resources.csv."
         return
     found: dict[str, dict[int, int]] = {}
     with REGISTERS.open(newline="") as file:
         for line in csv.DictReader(row for row in file if not row.startswith("#")):
-            architecture = int("".join(c for c in line["architecture"] if c.isdigit()))
             registers = found.setdefault(line["kernel"], {})
-            registers[architecture] = max(int(line["registers"]), registers.get(architecture, 0))
+            for a in MOST_THREADS:
+                registers[a] = max(int(line[f"sm_{a}"]), registers.get(a, 0))
     yield from header("kernel", *(f"sm_{a}" for a in MOST_THREADS))
     for kernel, registers in sorted(found.items()):
-        cells = [
-            f"{registers[a]} regs, {100 * occupancy(registers[a], a):.0f} %" if a in registers else ""
-            for a in MOST_THREADS
-        ]
+        cells = [f"{registers[a]} regs, {100 * occupancy(registers[a], a):.0f} %" for a in MOST_THREADS]
         yield "| " + " | ".join([f"`{kernel}`", *cells]) + " |"
 
 

@@ -1,4 +1,4 @@
-"""Kernels compiled by runtime/cuda.py itself, once a session, with each NVRTC there is: code, PTX and ptxas's figures."""
+"""Kernels compiled by runtime/cuda.py itself, once a session, by each NVRTC: code, PTX and ptxas's figures."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Library:
 
     def createProgram(self, source: str, name: str, headers: tuple, include_names: tuple) -> int:
         """A program of one source text; it takes no headers."""
-        assert not headers and not include_names
+        assert (headers, include_names) == ((), ())
         program = ctypes.c_void_p()
         self._call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
         assert program.value is not None

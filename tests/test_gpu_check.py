@@ -21,7 +21,7 @@ from dali_tokenmix.devices import gpu_problem
 from dali_tokenmix.runtime import cuda, host
 from dali_tokenmix.runtime.params import STRUCTS
 from dali_tokenmix.runtime.work import Work
-from tests.test_nvrtc import KERNELS
+from tests.compiled import KERNELS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SECTIONS = ("tests", "kernels", "targets", "teacher", "loader", "overhead")

@@ -27,6 +27,7 @@ def test_the_nvrtc_is_the_one_we_name(major):
 def test_kernels_compile_and_are_in_the_cubin(stem, architecture, major):
     cubin = build(stem, architecture, major).cubin
     assert cubin.startswith(b"\x7fELF")
+    assert len(cubin) == end_of_tables(cubin)
     assert set(code_of(cubin)) == KERNELS[stem]
 
 
@@ -63,6 +64,23 @@ def nvrtc_of_cupy():
     from cupy.cuda import nvrtc
 
     return nvrtc.getVersion()[0]
+
+
+def end_of_tables(cubin):
+    """Where a 64-bit ELF file's tables of program and section headers say that it ends; CuPy 14.2 loses a byte."""
+    number = {name: int.from_bytes(cubin[a:b], "little") for name, (a, b) in ELF.items()}
+    tables = (("phoff", "phentsize", "phnum"), ("shoff", "shentsize", "shnum"))
+    return max(number[at] + number[size] * number[count] for at, size, count in tables)
+
+
+ELF = {
+    "phoff": (32, 40),
+    "shoff": (40, 48),
+    "phentsize": (54, 56),
+    "phnum": (56, 58),
+    "shentsize": (58, 60),
+    "shnum": (60, 62),
+}
 
 
 def code_of(cubin):

@@ -44,9 +44,10 @@ def test_occupancy_is_nvidias(module, registers, architecture, expected):
 def test_registers_are_read_by_the_names_of_their_columns(module, monkeypatch, tmp_path):
     roofline = module("roofline")
     table = tmp_path / "resources.csv"
-    table.write_text("nvrtc,architecture,kernel,registers,spills\n13,sm_80,mirror,32,0\n12,sm_80,mirror,40,0\n")
+    names = ",".join(f"sm_{architecture}" for architecture in roofline.MOST_THREADS)
+    table.write_text(f"# a note\nnvrtc,kernel,{names}\n13,mirror{',32' * 7}\n12,mirror,32,40{',32' * 5}\n")
     monkeypatch.setattr(roofline, "REGISTERS", table)
-    assert "| `mirror` |  | 40 regs, 75 % |  |  |  |  |  |" in list(roofline.occupancy_table())
+    assert list(roofline.occupancy_table())[2].startswith("| `mirror` | 32 regs, 100 % | 40 regs, 75 % | 32 regs")
     monkeypatch.setattr(roofline, "REGISTERS", tmp_path / "none.csv")
     assert "No occupancy yet" in next(iter(roofline.occupancy_table()))
 

@@ -41,13 +41,22 @@ def compile_cubin(stem: str, architecture: int) -> bytes:
     program = nvrtc.createProgram(sources.text(stem), f"{stem}.cu", (), ())
     try:
         nvrtc.compileProgram(program, (*OPTIONS, f"--gpu-architecture=sm_{architecture}"))
-        return nvrtc.getCUBIN(program)
+        return whole_elf(nvrtc.getCUBIN(program))
     except nvrtc.NVRTCError as error:
         raise RuntimeError(
             f"{stem}.cu does not compile for sm_{architecture}: {nvrtc.getProgramLog(program)}"
         ) from error
     finally:
         nvrtc.destroyProgram(program)
+
+
+def whole_elf(cubin: bytes) -> bytes:
+    """A cubin with the byte that CuPy 14 takes off its end for a terminating zero, which it is not.
+
+    A cubin ends with its table of program headers. Its last byte is the highest of an alignment, so it is zero.
+    """
+    at, size, count = (int.from_bytes(cubin[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
+    return cubin + b"\0" if len(cubin) == at + size * count - 1 else cubin
 
 
 def file_of(name: str) -> str:
