@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections import Counter
 
+import hypothesis
 import pytest
 
 from dali_tokenmix.devices import gpu_problem
 from dali_tokenmix.runtime import host, sources
 from tests.photos import SUBJECTS, write_folder
+
+# The same examples in every run of CI, so that red means changed; others wherever somebody works on it.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
