@@ -11,15 +11,7 @@ from torchvision.ops import roi_align
 
 import dali_tokenmix as dtm
 from dali_tokenmix import reference
-
-MIXERS = {
-    "pair": dtm.TokenMix(),
-    "elem, half of them": dtm.TokenMix(mode="elem", prob=0.5, partner="random"),
-    "other grid": dtm.TokenMix(patch_size=20, mask="random"),
-    "cutmix": dtm.CutMix(mode="elem"),
-    "mixup": dtm.MixUp(),
-    "choice": dtm.Choice([dtm.TokenMix(), dtm.MixUp(), dtm.CutMix()], mode="pair"),
-}
+from tests.test_scoring import MIXERS
 
 
 def label_maps(rng, n, k, h, w, classes):
