@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 NO_SUCH_TABLE = 77  # exit code: this CuPy's modules call one another otherwise
@@ -24,7 +25,8 @@ CONTEXT = b"PyObject *(void)"
 def arrived(launches: list[tuple]) -> list[tuple] | None:
     """Runs this file on the launches. None where this CuPy has no such tables."""
     command = [sys.executable, "-m", "tests.cupy_launch"]
-    done = subprocess.run(command, input=pickle.dumps(launches), capture_output=True, check=False)
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, input=pickle.dumps(launches), capture_output=True, check=False, cwd=root)
     if done.returncode == NO_SUCH_TABLE:
         return None
     assert done.returncode == 0, done.stderr.decode()
