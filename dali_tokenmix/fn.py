@@ -60,6 +60,7 @@ def token_mix(
             labels by what a teacher sees in the crop, mixed by area; "tokenlabeling" does so too, and labels every
             token. See Loader for the papers.
         teacher: a Teacher that looks at the clean images here; for every supervision but "imagenet", or label_maps.
+            Floating images have to be normalised as the teacher wants them; uint8 ones it normalises itself.
         label_maps: for "tokenmix" a CPU node of the samples' activation maps, (gh, gw) float32 >= 0, such as
             dtm.fn.label_maps gives; for the other two what dtm.fn.top_labels gives.
 
@@ -85,7 +86,7 @@ def token_mix(
 
     choice("supervision", supervision, SUPERVISIONS)
     check_source(supervision, teacher, label_maps)
-    check_classes(supervision, teacher, num_classes, used=0)
+    check_classes(supervision, teacher, num_classes, used=num_classes)
     if label_maps is not None:
         _check_label_maps(supervision, label_maps)
     known = {"seeds": nodes.random_seeds(seed), "ids": labels, "shapes": images.shape(dtype=types.INT64)}

@@ -74,8 +74,9 @@ def token_labels(
     """The classes of every token of mixed images: ids (N, T, m) int32 and probabilities (N, T, m) float32.
 
     Token labelling (Jiang et al., NeurIPS 2021, arXiv 2104.10858): a token has the label of whoever shows there,
-    softmax over all classes of that sample's label map, cut to its crop by ROI-align on the token grid. The k most
-    probable classes are kept with the probability that they have among all num_classes, best first.
+    softmax over all classes of that sample's label map, cut to its crop by ROI-align on the tokens. Of the classes that
+    the map has there the k most probable are kept, with the probability that they have among all num_classes, best
+    first.
 
     The T tokens are the cells of the plan's token grid, row by row, or patches of 16 pixels where it has none. For
     token masks m is k. Boxes and blends let two samples share a token: then m is 2 k, first the sample's own classes,
@@ -98,7 +99,7 @@ def token_labels(
         if mirrored.shape != (len(ids),):
             raise ValueError(f"flips must be ({len(ids)},), one for each map, got shape {mirrored.shape}")
     shapes = tuple(region.shape for region in plan.regions)
-    grid = token_grid(shapes, plan.image_size)
+    tokens = token_grid(shapes, plan.image_size)
     return runtime.token_labels(
         view("ids", ids),
         view("scores", scores),
@@ -108,22 +109,22 @@ def token_labels(
         shapes,
         region_offsets(shapes),
         plan.image_size,
-        grid,
+        tokens,
         num_classes,
         np.empty,
-        sides=token_sides(shapes, grid),
+        sides=token_sides(shapes, tokens),
     )
 
 
-def token_grid(shapes: tuple[RegionShape, ...], image_size: Size) -> Size:
-    """The grid that label maps are cut to for plans of these shapes: the tokens', or that of 16-pixel patches."""
-    grids = [shape.grid for shape in shapes if isinstance(shape, TokenGrid)]
-    return grids[0] if grids else TokenGrid.of(DEFAULT_PATCH, image_size).grid
+def token_grid(shapes: tuple[RegionShape, ...], image_size: Size) -> TokenGrid:
+    """The tokens that label maps are cut to for plans of these shapes: the mask's, or patches of 16 pixels."""
+    grids = [shape for shape in shapes if isinstance(shape, TokenGrid)]
+    return grids[0] if grids else TokenGrid.of(DEFAULT_PATCH, image_size)
 
 
-def token_sides(shapes: tuple[RegionShape, ...], grid: Size) -> int:
+def token_sides(shapes: tuple[RegionShape, ...], tokens: TokenGrid) -> int:
     """1 where plans of these shapes give every token to one sample, 2 where two may share it."""
-    return 1 if all(isinstance(shape, TokenGrid) and shape.grid == grid for shape in shapes) else 2
+    return 1 if all(shape == tokens for shape in shapes) else 2
 
 
 def _top_k(ids: Any, scores: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from .plan import region_offsets
 from .planner import boxes_of
 from .regions import RegionShape, Size
 from .runtime.arrays import View, view
-from .runtime.mix import Layout
+from .runtime.mix import Layout, find_layout
 from .supervision import BY_LABELS
 
 
@@ -59,11 +59,11 @@ class Labelling:
         nothing but area, make the targets. wanted: whether scores are of use in the batch at hand.
         """
         if self.supervision in BY_LABELS:
-            top = teacher_labels(teacher, self.images) if teacher is not None else stored
+            top = teacher_labels(teacher, self.images, self.layout) if teacher is not None else stored
             assert top is not None  # the arguments were checked
             return rows, self.by_labels(top, rows), top[:1] if teacher is not None else ()
         if teacher is not None:
-            rows = self.scored(rows, teacher_maps(teacher, self.images, ids, wanted))
+            rows = self.scored(rows, teacher_maps(teacher, self.images, ids, self.layout, wanted))
         return rows, self.by_area(ids, rows), ()
 
     def by_area(self, ids: DataNode, rows: DataNode) -> DataNode:
@@ -88,9 +88,9 @@ class Labelling:
             if not tokens:
                 return (out,)
             shapes, size = self._layout(images)
-            grid = token_grid(shapes, size)
-            where = (shapes, region_offsets(shapes), size, grid)
-            sides = token_sides(shapes, grid)
+            patches = token_grid(shapes, size)
+            where = (shapes, region_offsets(shapes), size, patches)
+            sides = token_sides(shapes, patches)
             of_tokens = runtime.token_labels(
                 ids, scores, boxes, flips, plan, *where, self.num_classes, make, sides=sides
             )
@@ -108,7 +108,7 @@ class Labelling:
 
         def score_batch(plan: View, seen: View, images: View) -> None:
             shapes, size = self._layout(images)
-            cut = view("maps", op.empty(seen.device, (plan.shape[0], *token_grid(shapes, size)), "float32"))
+            cut = view("maps", op.empty(seen.device, (plan.shape[0], *token_grid(shapes, size).grid), "float32"))
             runtime.crop_maps(seen, None, None, cut)
             runtime.score(plan, cut, shapes, region_offsets(shapes), size)
 
@@ -126,26 +126,40 @@ class Labelling:
         return tuple(fn.copy(node) for node in made) if self.images.device == "gpu" else made
 
 
-def teacher_maps(teacher: Any, images: DataNode, ids: DataNode, wanted: Callable[[], bool] = lambda: True) -> DataNode:
+def teacher_maps(
+    teacher: Any,
+    images: DataNode,
+    ids: DataNode,
+    layout: Layout | None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> DataNode:
     """(h, w) float32 activation maps of each sample's class, by a Teacher on clean images, where the images are.
 
     wanted: asked for each batch; where nothing will be mixed, the teacher is spared and a map is one cell.
     """
 
     def look(batch: Any, labels: Any) -> Sequence[Any]:
-        return (teacher(batch, labels) if wanted() else batch.new_ones((len(batch), 1, 1)).float(),)
+        return (teacher(_as_taken(batch, layout), labels) if wanted() else batch.new_ones((len(batch), 1, 1)).float(),)
 
     return op.torch_function(look, images, on_device_of(images, ids))[0]
 
 
-def teacher_labels(teacher: Any, images: DataNode) -> TopLabels:
+def teacher_labels(teacher: Any, images: DataNode, layout: Layout | None) -> TopLabels:
     """Label maps by a Teacher on clean images, where the images are; scores are rounded as a store rounds them."""
 
     def look(batch: Any) -> Sequence[Any]:
-        ids, scores = teacher.topk(batch)
+        ids, scores = teacher.topk(_as_taken(batch, layout))
         return ids.int(), scores.half()
 
     return TopLabels(*op.torch_function(look, images, outputs=2))
+
+
+def _as_taken(batch: Any, layout: Layout | None) -> Any:
+    """A view of a batch as a Teacher takes it: uint8 as (N, H, W, 3), floating as (N, 3, H, W)."""
+    found = layout or find_layout(tuple(batch.shape), None)
+    if batch.is_floating_point():
+        return batch.permute(0, 3, 1, 2) if found == "NHWC" else batch
+    return batch.permute(0, 2, 3, 1) if found == "NCHW" else batch
 
 
 def stored_labels(store: Any, index: DataNode, crop: dict[str, DataNode], num_classes: int | None = None) -> TopLabels:

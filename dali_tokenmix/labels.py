@@ -131,7 +131,7 @@ def crop_maps(
     flips = np.ascontiguousarray(flips).astype(np.uint8)
     if flips.shape != (len(maps),):
         raise ValueError(f"flips must be ({len(maps)},), one for each map, got shape {flips.shape}")
-    if len(grid) != 2:
+    if not isinstance(grid, tuple | list) or len(grid) != 2:
         raise ValueError(f"grid must be (rows, columns), got {grid!r}")
     out = np.empty((len(maps), *(integer("grid", side, at_least=1) for side in grid)), np.float32)
     runtime.crop_maps(view("full_maps", maps), view("boxes", boxes), view("flips", flips), view("out", out))
@@ -166,12 +166,15 @@ def class_ids(labels: Any, num_classes: int) -> np.ndarray:
 
 
 def _soft_labels(labels: Any, num_classes: int) -> np.ndarray | None:
-    """Soft labels (N, C) float32; None if these are class ids. Raises ValueError unless finite and of that shape."""
+    """Soft labels (N, C) float32; None if these are class ids. Raises ValueError unless they fit."""
     array = np.asarray(labels)
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] == 1 < num_classes:
         return None
-    if array.shape[1] != num_classes or not np.isfinite(array).all():
-        raise ValueError(f"soft labels must be finite and (N, num_classes={num_classes}), got shape {array.shape}")
+    if array.shape[1] != num_classes or not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(
+            f"soft labels must be finite, >= 0 and (N, num_classes={num_classes}), got shape {array.shape}, "
+            f"{array.min()} to {array.max()}"
+        )
     return np.ascontiguousarray(array, np.float32)
 
 

@@ -52,7 +52,7 @@ class BatchPlanner:
             plan = seeded_plan(graph.mixer, seeds, graph.image_size, valid)
             if graph.scores_by_store:
                 boxes, flips = boxes_of(**crop)
-                maps = crop_maps(graph.label_maps.maps(index), boxes, flips, token_grid(layout, graph.image_size))
+                maps = crop_maps(graph.label_maps.maps(index), boxes, flips, token_grid(layout, graph.image_size).grid)
                 return packed(scored_rows(plan, maps)), graph.labels[index]
         return plan.packed, graph.labels[index]
 

@@ -73,18 +73,20 @@ def _bilinear(grid: np.ndarray, y: float, x: float) -> float:
     return sum(float(grid[cy, cx]) * wy * wx for cy, wy in taps[0] for cx, wx in taps[1])
 
 
-def cell_shares(plan: Plan, grid: tuple[int, int]) -> np.ndarray:
-    """(N, gh, gw) float64: the partner's share of each cell of a grid laid over the image."""
-    height, width = plan.image_size
-    rows, columns = (
-        np.clip(np.minimum.outer(high, np.arange(1, side + 1)) - np.maximum.outer(low, np.arange(side)), 0, None)
-        for side, high, low in (
-            (side, np.arange(1, cells + 1) * side / cells, np.arange(cells) * side / cells)
-            for side, cells in ((height, grid[0]), (width, grid[1]))
-        )
-    )
+def cell_shares(plan: Plan, grid: tuple[int, int], patch: int = 0) -> np.ndarray:
+    """(N, gh, gw) float64: the partner's share of each cell of a grid laid over the image.
+
+    patch: 0 for cells of one size; else they are tokens of that side in pixels, the last of which may be cut off.
+    """
+    overlaps = []
+    for side, cells in zip(plan.image_size, grid, strict=True):
+        edges = np.minimum(np.arange(cells + 1) * (patch or side / cells), side)
+        pixels = np.arange(side)
+        shared = np.minimum.outer(edges[1:], pixels + 1) - np.maximum.outer(edges[:-1], pixels)
+        overlaps.append(np.clip(shared, 0, None) / np.diff(edges)[:, None])
+    rows, columns = overlaps
     covered = np.einsum("yi,nij,xj->nyx", rows, plan.pixel_mask().astype(float), columns)
-    return covered / (height * width / (grid[0] * grid[1])) + plan.blend()[:, None, None].astype(float)
+    return covered + plan.blend()[:, None, None].astype(float)
 
 
 def scored(shares: np.ndarray, maps: np.ndarray, partner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ IDENTITY = (
     *("batch_size", "image_size", "mixer", "num_classes", "smoothing", "train", "device", "mean", "std", "dtype"),
     *("layout", "shard_id", "num_shards", "last_batch", "supervision"),
 )
-USED = ("augment", "teacher", "label_maps")
 
 
 class RunState(NamedTuple):
@@ -42,7 +42,8 @@ def seeds(seed: int, origin: int, shard: int) -> tuple[int, ...]:
 def identity(graph: Graph, data: ImageFolder, seed: int) -> dict[str, Any]:
     """What a state must share with the run that goes on with it, plain values by argument."""
     values = {name: str(getattr(graph, name)) for name in IDENTITY}
-    used = {name: getattr(graph, name) is not None for name in USED}
+    used = {"augment": graph.augment is not None}
+    used |= {"teacher": _described(graph.teacher), "label_maps": _described(graph.label_maps)}
     return values | used | {"files": data.fingerprint(), "seed": seed}
 
 
@@ -69,3 +70,12 @@ def restored(given: Any, run: dict[str, Any], length: int) -> RunState:
         bool(given["mixing"]),
         None if given["pipeline"] is None else base64.b64decode(given["pipeline"]),
     )
+
+
+def _described(source: Any) -> Any:
+    """What tells a teacher or a label store from others, as JSON has it; whether there is one, if it does not say."""
+    if source is None:
+        return None
+    if hasattr(source, "metadata"):
+        return json.loads(json.dumps(source.metadata))
+    return source.description() if hasattr(source, "description") else True

@@ -12,7 +12,7 @@ from .dataset import ImageFolder, scan
 from .mixing import draw
 from .pipeline import DTYPES, Graph, batches
 from .readable import unreadable
-from .supervision import SUPERVISIONS, check_classes, check_source, check_store
+from .supervision import SUPERVISIONS, check_classes, check_maps, check_source, check_store
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -51,7 +51,8 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
         from .label_store import LabelStore
 
         given["label_maps"] = store = LabelStore.open(store, expect=data)
-    elif hasattr(store, "check_data"):
+    check_maps(supervision, store)
+    if hasattr(store, "check_data"):
         store.check_data(data)
     check_store(supervision, store)
     check_classes(supervision, given["teacher"], given["num_classes"], len(data.classes))

@@ -26,6 +26,8 @@ def check_source(supervision: str, teacher: Any, label_maps: Any) -> None:
         raise ValueError(f"supervision={supervision!r} needs teacher= (a model) or label_maps= (a store), got {found}")
     if teacher is not None and (isinstance(teacher, type) or not callable(_look(supervision, teacher))):
         raise TypeError(f"teacher must be a Teacher, or do what one does, got {teacher!r:.80}")
+    if hasattr(teacher, "state_dict"):  # a model of torch is callable too
+        raise TypeError(f"teacher must be a Teacher, got the model {type(teacher).__name__}: pass Teacher(model)")
 
 
 def check_store(supervision: str, store: Any) -> None:
@@ -42,22 +44,23 @@ def check_store(supervision: str, store: Any) -> None:
 
 
 def check_classes(supervision: str, teacher: Any, num_classes: int, used: int) -> None:
-    """Raises ValueError where a teacher knows too few classes, or gives labels that the targets have no column for.
+    """Raises ValueError for a teacher whose classes are not the data's, where it says how many it has.
 
-    used: class ids of the data are below it.
+    used: the data's classes; num_classes: columns of the targets, perhaps more.
     """
     known = getattr(teacher, "num_classes", None)
-    if known is None:
-        return
-    if supervision == "tokenmix" and known < used:
+    if supervision != "imagenet" and known is not None and known not in (used, num_classes):
         raise ValueError(
-            f"teacher has {known} classes, the data has {used}: Teacher(classes=...) says which of its classes each is"
+            f"teacher has {known} classes, the data has {used} and the targets num_classes={num_classes}: "
+            "Teacher(classes=...) says which of its classes each class of the data is"
         )
-    if supervision in BY_LABELS and known > num_classes:
-        raise ValueError(
-            f"teacher has {known} classes, targets have num_classes={num_classes}: pass num_classes={known}, or "
-            "Teacher(classes=...), which says which of its classes each label is"
-        )
+
+
+def check_maps(supervision: str, label_maps: Any) -> None:
+    """Raises TypeError for what cannot look up the labels that the supervision reads; None is fine."""
+    method = "maps" if supervision == "tokenmix" else "topk"
+    if label_maps is not None and (isinstance(label_maps, type) or not callable(getattr(label_maps, method, None))):
+        raise TypeError(f"label_maps must be a LabelStore or its path, got {label_maps!r:.80}")
 
 
 def _look(supervision: str, teacher: Any) -> Any:

@@ -34,6 +34,15 @@ struct Axis {
     bin = length / (float)bins;
     points = (int32_t)ceilf(bin);
   }
+  // The only bin that covers a part of the box, from `low` to `high` of its length.
+  DEVICE Axis part(float low, float high, int32_t bins) const {
+    Axis one = *this;
+    float length = bin * (float)bins;
+    one.start = start + low * length;
+    one.bin = (high - low) * length;
+    one.points = (int32_t)ceilf(one.bin);
+    return one;
+  }
   DEVICE float at(int32_t b, int32_t point) const {
     return start + (float)b * bin + ((float)point + 0.5f) * bin / (float)points;
   }

@@ -10,9 +10,10 @@ struct RegionData {
   int32_t kind, offset, patch, grid_h, grid_w;
 };
 
-// A grid of grid_h x grid_w cells on images of height x width pixels, and the regions of the plan.
+// A grid of grid_h x grid_w cells on images of height x width pixels, and the regions of the plan. patch: 0 where the
+// cells are of one size; else they are tokens of that side in pixels, the last of a row or column perhaps cut off.
 struct Cells {
-  int32_t height, width, grid_h, grid_w, regions;
+  int32_t height, width, grid_h, grid_w, patch, regions;
   RegionData region[MOST_REGIONS];
 };
 
@@ -20,10 +21,15 @@ struct Cells {
 struct Cell {
   double y0, x0, y1, x1;
   DEVICE Cell(int32_t y, int32_t x, const Cells& p)
-      : y0((double)y * p.height / p.grid_h),
-        x0((double)x * p.width / p.grid_w),
-        y1((double)(y + 1) * p.height / p.grid_h),
-        x1((double)(x + 1) * p.width / p.grid_w) {}
+      : y0(edge(y, p.height, p.grid_h, p.patch)),
+        x0(edge(x, p.width, p.grid_w, p.patch)),
+        y1(edge(y + 1, p.height, p.grid_h, p.patch)),
+        x1(edge(x + 1, p.width, p.grid_w, p.patch)) {}
+
+  static DEVICE double edge(int32_t k, int32_t size, int32_t cells, int32_t patch) {
+    if (patch == 0) return (double)k * size / cells;
+    return k * patch < size ? k * patch : size;
+  }
 
   // Share of the cell that a rectangle covers.
   DEVICE double covered(double top, double left, double bottom, double right) const {
@@ -35,10 +41,15 @@ struct Cell {
 
 DEVICE int32_t bit_at(const uint32_t* words, int32_t at) { return (int32_t)(words[at >> 5] >> (at & 31) & 1); }
 
-// The partner's share of cell (y, x): of a token mask on the same grid the cell's own bit, of any other its tokens by
-// area.
+// Whether the cells are the mask's own tokens: of the same side, or of one size and without a rest.
+DEVICE bool same_tokens(const RegionData& g, const Cells& p) {
+  if (g.grid_h != p.grid_h || g.grid_w != p.grid_w) return false;
+  return p.patch ? g.patch == p.patch : g.patch * g.grid_h == p.height && g.patch * g.grid_w == p.width;
+}
+
+// The partner's share of cell (y, x): of a mask on these cells its own bit, of any other its tokens by area.
 DEVICE double tokens_share(const uint32_t* words, const RegionData& g, int32_t y, int32_t x, const Cells& p) {
-  if (g.grid_h == p.grid_h && g.grid_w == p.grid_w) return bit_at(words, y * g.grid_w + x);
+  if (same_tokens(g, p)) return bit_at(words, y * g.grid_w + x);
   Cell cell(y, x, p);
   double share = 0.0;
   for (int32_t ty = (int32_t)(cell.y0 / g.patch); ty < g.grid_h && ty * g.patch < cell.y1; ++ty)
@@ -50,7 +61,8 @@ DEVICE double tokens_share(const uint32_t* words, const RegionData& g, int32_t y
 
 DEVICE double partner_share(const uint8_t* row, int32_t y, int32_t x, const Cells& p) {
   double share = 0.0;
-  for (int32_t k = 0; k < p.regions; ++k) {
+  for (int32_t k = 0; k < MOST_REGIONS; ++k) {  // a number that the compiler knows: no copy of the regions
+    if (k >= p.regions) continue;
     const RegionData& g = p.region[k];
     const uint8_t* data = row + g.offset;
     if (g.kind == TOKENS) share += tokens_share((const uint32_t*)data, g, y, x, p);

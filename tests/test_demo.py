@@ -291,11 +291,15 @@ def check_weights(panel, row, own_map, partner_map):
     sample, partner, mask, mixed = (second_tile(panel, row, name) for name in ("sample", "partner", "mask", "mixed"))
     shown = blue(mask)
     assert np.array_equal(mixed, np.where(shown[..., None], partner, sample))
-    tokens = shown[4::16, 4::16]  # of 16 pixels, the last of 8
-    at = np.clip((np.arange(11) + 0.5) * 7 / 11 - 0.5, 0, 6)  # the tokens' centres among those of the map's cells
+    tokens = shown[4::16, 4::16]  # of 16 pixels, the last of 8; maps are cut to as many cells, but of one size
+    edges, pixels = np.arange(12) * TILE / 11, np.arange(TILE)
+    inside = np.minimum.outer(edges[1:], pixels + 1) - np.maximum.outer(edges[:-1], pixels)
+    inside = np.clip(inside, 0, None) * 11 / TILE
+    tokens = inside @ tokens.repeat(16, 0).repeat(16, 1)[:TILE, :TILE] @ inside.T  # the partner's share of a cell
+    at = np.clip((np.arange(11) + 0.5) * 7 / 11 - 0.5, 0, 6)  # the cells' centres among those of the map's
     bilinear = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(7)))
     own, other = (bilinear @ cells @ bilinear.T for cells in (own_map, partner_map))
-    assert bar(panel, row, OWN) == pytest.approx((own * ~tokens).sum() / own.sum(), abs=0.02)
+    assert bar(panel, row, OWN) == pytest.approx((own * (1 - tokens)).sum() / own.sum(), abs=0.02)
     assert bar(panel, row, PARTNER) == pytest.approx((other * tokens).sum() / other.sum(), abs=0.02)
     assert bar(panel, row, OWN_PALE) == pytest.approx(1 - shown.mean(), abs=0.01)
     assert bar(panel, row, PARTNER_PALE) == pytest.approx(shown.mean(), abs=0.01)

@@ -367,7 +367,7 @@ def test_classes_of_the_teacher_by_folder(folder, out, weights, tmp_path):
     [
         (("--classes", "absent.txt"), "absent.txt"),
         (("--image-size", "0"), "image_size"),
-        (("--topk", "5"), "k must be in 1..4"),
+        (("--topk", "5"), "topk must be in 0..4"),
         (("--out", "absent/labels"), "out must be in a folder that exists"),
         (("--teacher", "resnet10t"), "'timm:<model>'"),
         (("--checkpoint", "absent.pth"), "absent.pth"),

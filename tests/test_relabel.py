@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
@@ -72,41 +72,77 @@ def test_the_definition_is_torchvisions_too():
     np.testing.assert_array_equal(whole, dtm.crop_labels(ids, scores, [[0, 0, 1, 1]] * 3, num_classes=6))
 
 
-@settings(max_examples=60, deadline=None)
+def tokens_of(maps, boxes, flips, patch, size, activation=lambda cut: cut):
+    """(N, gh, gw, C) of dense maps (N, C, h, w): torchvision's ROI-align of each token's own box, one by one.
+
+    None where a token's side is so near to a whole number of cells that float32 may take another number of samples.
+    """
+    n, _, h, w = maps.shape
+    grid = tuple(-(-side // patch) for side in size)
+    if all(side % patch == 0 for side in size):
+        edges = boxes * np.float32([h, w, h, w])
+        rois = np.stack([np.arange(n), *edges.T[[1, 0, 3, 2]]], axis=1)
+        cut = roi_align(maps, torch.from_numpy(rois).double(), grid, aligned=True, sampling_ratio=-1)
+        cut = activation(cut).permute(0, 2, 3, 1).numpy()
+        return np.where(flips[:, None, None, None], cut[:, :, ::-1], cut)
+    rois = []
+    for k, y, x in np.ndindex(n, *grid):
+        edges = []
+        for at, side, cells, which in ((y, size[0], h, 0), (x, size[1], w, 1)):
+            low, high = at * patch / side, min((at + 1) * patch, side) / side
+            low, high = (1 - high, 1 - low) if which and flips[k] else (low, high)
+            first, last = float(boxes[k, which]) * cells, float(boxes[k, which + 2]) * cells
+            edges.append((first + low * (last - first), first + high * (last - first)))
+            length = edges[-1][1] - edges[-1][0]
+            if abs(length - round(length)) < 1e-4:
+                return None
+        (y0, y1), (x0, x1) = edges
+        rois.append((k, x0, y0, x1, y1))
+    cut = roi_align(maps, torch.tensor(rois, dtype=torch.float64), (1, 1), aligned=True, sampling_ratio=-1)
+    return activation(cut)[:, :, 0, 0].numpy().reshape(n, *grid, -1)
+
+
+def dense(ids, scores, classes):
+    maps = torch.zeros(len(ids), classes, *ids.shape[2:], dtype=torch.float64)
+    return maps.scatter_add_(1, torch.from_numpy(ids).long(), torch.from_numpy(scores).double())
+
+
+@settings(max_examples=80, deadline=None)
 @given(st.integers(1, 24), st.integers(1, 24), st.integers(1, 5), st.integers(5, 40), st.integers(0, 2**32 - 1))
 def test_tokens_have_the_strongest_classes_of_whoever_shows(height, width, k, classes, seed):
     rng = np.random.default_rng(seed)
     patch, size = int(rng.integers(5, 16)), (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
+    if seed % 3 == 0:  # no rest
+        size = tuple(max(2, side // patch) * patch for side in size)
     ids, scores = label_maps(rng, 5, k, height, width, classes)
     boxes, flips = some_boxes(rng, 5), rng.random(5) < 0.5
     plan = dtm.draw(dtm.TokenMix(patch, mask="random", mode="elem"), 5, size, seed=seed)
     mask = plan.mask().astype(bool)
-    labels = dense_labels(ids, scores, boxes, flips, mask.shape[1:], classes)
+    labels = tokens_of(dense(ids, scores, classes), boxes, flips, patch, size, lambda cut: cut.softmax(1))
+    assume(labels is not None)
     labels = np.where(mask[..., None], labels[plan.partner], labels).reshape(5, -1, classes)
     token_ids, probabilities = dtm.token_labels(plan, ids, scores, boxes, flips, num_classes=classes)
     assert token_ids.shape == probabilities.shape == (5, mask[0].size, k)
     assert (token_ids.dtype, probabilities.dtype) == (np.int32, np.float32)
-    np.testing.assert_allclose(np.take_along_axis(labels, token_ids.astype(int), 2), probabilities, atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(labels, token_ids.astype(int), 2), probabilities, atol=1e-4)
     assert (np.diff(probabilities, axis=2) <= 0).all()
     # classes that a bin's cells do not have all share one logit: none that they have is left out for a weaker one
     seen = scattered(token_ids, np.ones_like(probabilities), classes)
     assert seen.max() == 1
-    present = np.zeros((5, classes, height, width))
-    np.put_along_axis(present, ids.astype(int), 1.0, axis=1)
-    reached = dense_labels_reached(present, boxes, flips, mask.shape[1:])
+    present = dense(ids, np.ones_like(scores), classes)
+    reached = tokens_of(present, boxes, flips, patch, size)
     reached = np.where(mask[..., None], reached[plan.partner], reached).reshape(5, -1, classes)
     left_out = np.where((reached > 1e-6) & (seen == 0), labels, 0).max(2)
-    assert (left_out <= probabilities[..., -1] + 1e-5).all()
+    assert (left_out <= probabilities[..., -1] + 1e-4).all()
 
 
-def dense_labels_reached(present, boxes, flips, grid):
-    """(N, gh, gw, C): how much of a class's cells there is in each bin."""
-    n, _, h, w = present.shape
-    y0, x0, y1, x1 = (boxes * np.float32([h, w, h, w])).T
-    regions = torch.from_numpy(np.stack([np.arange(n), x0, y0, x1, y1], axis=1)).double()
-    found = roi_align(torch.from_numpy(present), regions, grid, aligned=True, sampling_ratio=-1)
-    found = found.permute(0, 2, 3, 1).numpy()
-    return np.where(flips[:, None, None, None], found[:, :, ::-1], found)
+def test_a_class_at_the_edge_belongs_to_the_token_that_is_cut_off_there():
+    """100 pixels in tokens of 16: the last one has 4. Class 1 is in the last tenth of the map, flipped in the first."""
+    ids, scores = np.zeros((2, 1, 1, 10), np.int32), np.full((2, 1, 1, 10), 9.0, np.float32)
+    ids[0, ..., 9:], ids[1, ..., :1] = 1, 1
+    plan = dtm.draw(dtm.TokenMix(prob=0.0), 2, 100)
+    found, _ = dtm.token_labels(plan, ids, scores, flips=[False, True], num_classes=2)
+    assert (found.reshape(2, 7, 7)[:, 0] == [0, 0, 0, 0, 0, 0, 1]).all()
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7])
@@ -115,18 +151,20 @@ def test_tokens_that_two_samples_share_have_both_their_classes(name, samples):
     """With k = C nothing is left out, so that the dense labels come back whole."""
     rng, classes = np.random.default_rng(3), 6
     for seed in range(6):
-        plan = dtm.draw(MIXERS[name], samples, 112, seed=seed)
+        size = (112, 112) if seed % 2 else (97, 130)
+        plan = dtm.draw(MIXERS[name], samples, size, seed=seed)
         ids, scores = label_maps(rng, samples, classes, 7, 9, classes)
-        boxes, flips = some_boxes(rng, samples), rng.random(samples) < 0.5
+        boxes, flips = some_boxes(rng, samples) * np.float32(0.983), rng.random(samples) < 0.5
         token_ids, probabilities = dtm.token_labels(plan, ids, scores, boxes, flips, num_classes=classes)
-        grid = plan.mask().shape[1:] if "grid" in name else (7, 7)
-        shares = reference.cell_shares(plan, grid) if "grid" not in name else plan.mask()
-        labels = dense_labels(ids, scores, boxes, flips, grid, classes)
+        patch = 20 if "grid" in name else 16
+        grid = tuple(-(-side // patch) for side in size)
+        shares = reference.cell_shares(plan, grid, patch)
+        labels = tokens_of(dense(ids, scores, classes), boxes, flips, patch, size, lambda cut: cut.softmax(1))
         expected = (1 - shares)[..., None] * labels + shares[..., None] * labels[plan.partner]
         sides = 1 if isinstance(MIXERS[name], dtm.TokenMix) else 2
         assert token_ids.shape == (samples, grid[0] * grid[1], sides * classes)
-        dense = scattered(token_ids, probabilities, classes)
-        np.testing.assert_allclose(dense, expected.reshape(samples, -1, classes), atol=1e-5)
+        found = scattered(token_ids, probabilities, classes)
+        np.testing.assert_allclose(found, expected.reshape(samples, -1, classes), atol=1e-4)
         np.testing.assert_allclose(probabilities.sum(2), 1, atol=1e-5)
 
 
@@ -207,8 +245,8 @@ def test_plans_flips_and_soft_labels_that_do_not_fit_are_refused():
         dtm.token_labels(plan, **GOOD)
     with pytest.raises(ValueError, match=r"flips must be \(2,\), one for each map, got shape \(3,\)"):
         dtm.token_labels(dtm.draw(dtm.TokenMix(), 2, 224), flips=[True] * 3, **GOOD)
-    for labels in (np.ones((3, 4)), np.full((3, 5), np.nan)):
-        with pytest.raises(ValueError, match=r"soft labels must be finite and \(N, num_classes=5\), got shape"):
+    for labels in (np.ones((3, 4)), np.full((3, 5), np.nan), -np.ones((3, 5))):
+        with pytest.raises(ValueError, match=r"soft labels must be finite, >= 0 and \(N, num_classes=5\), got shape"):
             dtm.soft_targets(plan, labels, 5)
     with pytest.raises(ValueError, match="compat='official' takes class ids, got soft labels"):
         dtm.soft_targets(plan, np.ones((3, 5)), 5, compat="official")

@@ -91,18 +91,24 @@ def test_weights_are_the_shares_of_the_maps_that_show(name, samples):
 def test_weights_are_the_definitions_on_any_size_and_any_grid(name, samples, height, width, seed):
     rng = np.random.default_rng(seed)
     plan = dtm.draw(MIXERS[name], samples, (height, width), seed=seed)
-    rows, columns = (int(side) for side in rng.integers(1, 9, 2))
-    grid = (9, columns) if name == "choice" and rows == -(-height // 16) else (rows, columns)
+    grid = (int(rng.integers(1, 9)), int(rng.integers(1, 9)))
     maps = rng.random((samples, *grid)).astype(np.float32)
     maps[0] *= seed % 2
-    same = (
-        isinstance(MIXERS[name], dtm.TokenMix) and plan.mask().shape[1:] == grid
-    )  # a mask on the maps' own grid is taken as it is
-    shares = plan.mask() if same else reference.cell_shares(plan, grid)
+    shares = reference.cell_shares(plan, grid)
     own, other = reference.scored(shares, maps, plan.partner)
     scored = dtm.scored(plan, maps)
     np.testing.assert_allclose(scored.own, own, atol=1e-6)
     np.testing.assert_allclose(scored.other, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "patch"), [((100, 100), 16), ((225, 260), 32), ((50, 131), 16), ((96, 160), 16)])
+def test_a_uniform_map_scores_as_area_does_where_tokens_are_cut_off(size, patch):
+    """Cells of one size on tokens that are not: the last column is worth its pixels, not a whole token."""
+    for seed in range(20):
+        plan = dtm.draw(dtm.TokenMix(patch, mask="random", mode="elem"), 4, size, seed=seed)
+        scored = dtm.scored(plan, np.ones((4, *plan.mask().shape[1:]), np.float32))
+        np.testing.assert_allclose(scored.own, plan.own, atol=1e-6)
+        np.testing.assert_allclose(scored.other, plan.other, atol=1e-6)
 
 
 def test_the_definition_of_roi_align_is_torchvisions():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -100,7 +101,8 @@ def test_a_loader_yields_what_its_plan_and_its_labels_make(photo_folder, store, 
     own_images, _ = next(iter(clean))
     shapes = () if MIXERS[mixer] is None else MIXERS[mixer].shapes((SIZE, SIZE))
     plan = dtm.plan.read_rows(plans[0].view(dtm.plan.row_dtype(shapes))[:, 0], shapes, (SIZE, SIZE))
-    grid = token_grid(shapes, (SIZE, SIZE))
+    tokens = token_grid(shapes, (SIZE, SIZE))
+    grid = tokens.grid
     if kind == "teacher":
         ids, scores = small_teacher(classes=[0, 1, 2, 3], k=4).topk(own_images)
         boxes, flips = np.tile(np.float32([0, 0, 1, 1]), (8, 1)), np.zeros(8, bool)
@@ -114,13 +116,13 @@ def test_a_loader_yields_what_its_plan_and_its_labels_make(photo_folder, store, 
     if supervision == "relabel":
         return
     assert isinstance(targets, dtm.TokenTargets)
-    k = 4 * token_sides(shapes, grid)
+    k = 4 * token_sides(shapes, tokens)
     assert targets.token_ids.shape == targets.token_probabilities.shape == (8, grid[0] * grid[1], k)
     assert (targets.token_ids.dtype, targets.token_probabilities.dtype) == (torch.int32, torch.float32)
-    tokens = dense_labels(ids, scores, boxes, flips, grid, 5)
-    tokens[..., 4] = 0  # never among the strongest four: a class that no cell has
+    cut = dense_labels(ids, scores, boxes, flips, grid, 5)
+    cut[..., 4] = 0  # never among the strongest four: a class that no cell has
     shares = reference.cell_shares(plan, grid)[..., None]
-    expected = (1 - shares) * tokens + shares * tokens[plan.partner]
+    expected = (1 - shares) * cut + shares * cut[plan.partner]
     dense = scattered(targets.token_ids.numpy(), targets.token_probabilities.numpy(), 5)
     np.testing.assert_allclose(dense, expected.reshape(8, -1, 5), atol=1e-5)
 
@@ -155,7 +157,9 @@ def test_online_and_stored_labels_of_whole_images_give_the_same_targets(
         ids = index // 10
         options = {"num_classes": 4, "mixer": MIXERS[mixer], "seed": 5, "smoothing": 0.0, "supervision": supervision}
         if supervision == "tokenmix":
-            stored = dtm.fn.label_maps(store, index, grid=token_grid(MIXERS[mixer].shapes((SIZE, SIZE)), (SIZE, SIZE)))
+            stored = dtm.fn.label_maps(
+                store, index, grid=token_grid(MIXERS[mixer].shapes((SIZE, SIZE)), (SIZE, SIZE)).grid
+            )
         else:
             stored = dtm.fn.top_labels(store, index, num_classes=4)
         _, online = dtm.fn.token_mix(images, ids, teacher=teacher, **options)
@@ -299,13 +303,25 @@ class Store:
         (
             {"supervision": "relabel", "teacher": small_teacher()},
             ValueError,
-            r"teacher has 6 classes, targets have num_classes=4: pass num_classes=6, or Teacher\(classes=",
+            r"teacher has 6 classes, the data has 4 and the targets num_classes=4: Teacher\(classes=",
         ),
         (
             {"supervision": "tokenmix", "teacher": small_teacher(classes=[1, 2])},
             ValueError,
             "teacher has 2 classes, the data has 4",
         ),
+        (
+            {"supervision": "tokenmix", "teacher": small_teacher()},
+            ValueError,
+            "teacher has 6 classes, the data has 4",
+        ),
+        (
+            {"supervision": "tokenmix", "teacher": torch.nn.Linear(2, 2)},
+            TypeError,
+            r"teacher must be a Teacher, got the model Linear: pass Teacher\(model\)",
+        ),
+        ({"supervision": "tokenmix", "label_maps": 3}, TypeError, "label_maps must be a LabelStore or its path, got 3"),
+        ({"supervision": "relabel", "label_maps": dtm.LabelStore}, TypeError, "label_maps must be a LabelStore or its"),
         (
             {"supervision": "relabel", "label_maps": Store(), "train": False, "mixer": None},
             ValueError,
@@ -362,6 +378,59 @@ def test_a_state_of_another_supervision_is_refused(photo_folder, store):
     next(iter(one))
     with pytest.raises(ValueError, match="state is of a run with supervision='relabel', this loader has"):
         loader(photo_folder, supervision="tokenlabeling", label_maps=store).load_state_dict(one.state_dict())
+
+
+@pytest.mark.parametrize("other", ["teacher", "store"])
+def test_a_state_of_another_teacher_or_store_is_refused(photo_folder, store, other, tmp_path):
+    mine = source_of(other, store)
+    if other == "teacher":
+        changed = {"teacher": small_teacher(classes=[0, 1, 2, 4], k=4)}
+    else:
+        teacher = small_teacher(classes=[0, 1, 2, 4])
+        changed = {"label_maps": dtm.make_labels(photo_folder, teacher, tmp_path / "other", maps="float16")}
+    one = loader(photo_folder, supervision="tokenmix", **mine)
+    next(iter(one))
+    with pytest.raises(
+        ValueError, match=f"state is of a run with {'teacher' if other == 'teacher' else 'label_maps'}="
+    ):
+        loader(photo_folder, supervision="tokenmix", **changed).load_state_dict(one.state_dict())
+    loader(photo_folder, supervision="tokenmix", **source_of(other, store)).load_state_dict(one.state_dict())
+
+
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    [
+        ("uint8", "HWC"),
+        ("uint8", "CHW"),
+        ("float16", "HWC"),
+        ("float16", "CHW"),
+        ("float32", "HWC"),
+        ("float32", "CHW"),
+    ],
+)
+def test_a_teacher_sees_images_of_every_form_that_token_mix_takes(dtype, layout, supervision, device):
+    """Of another size than its own, normalised as it would do it where they are floating."""
+    teacher = small_teacher(classes=[0, 1, 2, 3], k=4, device="cuda" if device == "gpu" else None)
+    noise = np.random.default_rng(0).integers(0, 256, (6, 48, 80, 3))
+    pixels = (noise * np.linspace(0.1, 1, 18).reshape(6, 1, 1, 3)).astype(np.uint8)  # of colours of their own
+    given = pixels if dtype == "uint8" else ((pixels / 255 - teacher.mean) / teacher.std).astype(dtype)
+    given = given if layout == "HWC" else np.ascontiguousarray(given.transpose(0, 3, 1, 2))
+    pipeline = Pipeline(6, 2, 0 if device == "gpu" else None, seed=3)
+    with pipeline:
+        ids = fn.external_source(lambda: np.arange(6, dtype=np.int32)[:, None] % 4)
+        options = {"num_classes": 4, "mixer": dtm.TokenMix(8), "seed": 5, "supervision": supervision}
+        made = []
+        for images, kind in ((given, layout), (pixels, "HWC")):
+            node = fn.external_source(itertools.repeat(images), layout=kind)
+            node = node.gpu() if device == "gpu" else node
+            made += parts(dtm.fn.token_mix(node, ids, teacher=teacher, **options)[1])
+        pipeline.set_outputs(*made)
+    pipeline.build()
+    outputs = [output.as_cpu().as_array() for output in pipeline.run()]
+    half = len(outputs) // 2
+    np.testing.assert_allclose(outputs[0], outputs[half], atol=0.03)  # bytes are resized as bytes
+    assert np.ptp(outputs[0], axis=0).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -331,18 +331,55 @@ def test_the_model_is_as_before_and_was_in_eval_mode():
     assert all(part.grad is None for part in model.parameters())
 
 
-def test_training_flags_are_back_after_an_error():
+def test_an_error_of_the_model_leaves_it_as_it_was():
     model = timm.create_model("resnet10t", num_classes=CLASSES).train()
+    broken = []
+    model.layer4.register_forward_hook(lambda *_: 1 / 0 if broken else None)
     teacher = Teacher(model, image_size=SIZE)
-    model.layer4.register_forward_hook(lambda *_: 1 / 0)
+    broken.append(True)
     with pytest.raises(ZeroDivisionError):
         teacher(photographs(), [0] * 4)
     assert all(part.training for part in model.modules())
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.mark.parametrize("kind", ["model", "module", "method"])
+def test_the_models_training_mode_is_its_owners_all_the_time(kind):
+    """Seen from another thread while the teacher works; before, flags were switched and restored around each call."""
+    model, seen = timm.create_model("resnet10t", num_classes=CLASSES).train(), []
+    model.layer1.register_forward_hook(lambda *_: seen.append({part.training for part in model.modules()}))
+    if kind == "model":
+        teacher = Teacher(model, image_size=SIZE)
+    else:
+        weight = torch.randn(CLASSES, model.num_features)
+        if kind == "module":
+            model.forward = model.forward_features
+        features = model if kind == "module" else model.forward_features
+        teacher = Teacher(features=features, weight=weight, image_size=SIZE)
+    statistics = model.bn1.running_mean.clone() if hasattr(model.bn1, "running_mean") else None
+    teacher(photographs(), [0] * 4)
+    model.eval()
+    teacher(photographs(), [0] * 4)
+    assert seen[:-1] == [{True}] * (len(seen) - 1)
+    assert seen[-1] == {False}
+    assert teacher.model is model
+    assert statistics is None or torch.equal(model.bn1.running_mean, statistics)
+
+
+def test_a_twin_shares_what_the_model_learns():
+    model = timm.create_model("resnet10t", num_classes=CLASSES).train()
+    teacher = Teacher(model, image_size=SIZE)
+    before = teacher(photographs(), [0] * 4)
+    model(torch.randn(4, 3, SIZE, SIZE))  # statistics of the batch norms move
+    moved = teacher(photographs(), [0] * 4)
+    assert not torch.allclose(moved, before)
+    fresh = timm.create_model("resnet10t", num_classes=CLASSES)
+    fresh.load_state_dict(model.state_dict())
+    torch.testing.assert_close(Teacher(fresh, image_size=SIZE)(photographs(), [0] * 4), moved)
+
+
 def test_threads_take_turns():
-    """A model in train mode, called from several pipelines: no call sees it back in train mode."""
+    """A model in train mode, called from several pipelines."""
     model = timm.create_model("resnet10t", num_classes=CLASSES).train()
     teacher, images = Teacher(model, image_size=SIZE), photographs()
     before, expected, found = snapshot(model), teacher(images, [0] * 4), []

@@ -13,6 +13,7 @@ from traffic import Shapes
 import dali_tokenmix as dtm
 from dali_tokenmix import reference, runtime
 from dali_tokenmix.plan import Plan, region_offsets
+from dali_tokenmix.regions import TokenGrid
 from dali_tokenmix.runtime.arrays import view
 
 from .cases import Case
@@ -78,9 +79,11 @@ def cases(shapes: Shapes) -> Iterator[Case]:
         runtime.mix_labels(view("labels", labels), rows, view("targets", out), smoothing=SMOOTHING)
         return [labels, out]
 
+    tokens = TokenGrid.of(s.patch, (s.height, s.width))
+
     def token_labels(place: Cpu, arrays: list[Any], make: Any) -> list[Any]:
         ids, scores, boxes, flips, rows = (view("array", array) for array in arrays)
-        return runtime.token_labels(ids, scores, boxes, flips, rows, *where, s.grid, s.classes, make, sides=1)
+        return runtime.token_labels(ids, scores, boxes, flips, rows, *where, tokens, s.classes, make, sides=1)
 
     def weights() -> list[np.ndarray]:
         own, other = reference.scored(reference.cell_shares(g.plan, s.grid), cut, g.plan.partner)

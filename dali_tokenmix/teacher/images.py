@@ -41,8 +41,8 @@ def prepared(
     On the CPU uint8 images are resized as uint8, which is faster and rounds to whole values of 255.
     """
     whole = images.dtype == torch.uint8
-    if whole and images.device.type != "cpu":
-        images = images.float()
+    if (whole and images.device.type != "cpu") or images.dtype in (torch.float16, torch.bfloat16):
+        images = images.float()  # torch resizes neither bytes there nor halves on the CPU
     if images.shape[2:] != size:
         images = functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
     layout = torch.channels_last if channels_last else torch.contiguous_format
