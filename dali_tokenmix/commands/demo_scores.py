@@ -57,7 +57,7 @@ def headings(scores: Scores) -> tuple[str, str]:
     h, w = scores.maps.shape[1:]
     if scores.known is None:
         return "Labels scored by stand-in maps, no teacher", f"Maps of {h} x {w}: the contrast in the picture"
-    which = "given by --classes" if scores.given else f"that is likeliest in up to {LOOKED_AT} of its images"
+    which = "that was given for it" if scores.given else f"that is likeliest in up to {LOOKED_AT} of its images"
     title = "Labels scored by a teacher"
     return title, f"{scores.teacher}, maps of {h} x {w}. Each folder stands for the teacher's class {which}"
 

@@ -25,7 +25,7 @@ class Scores:
     mix: of TokenMix; its targets are those by content. by_area: (N, C) float32 targets of the same plan by area.
     maps: (N, h, w) float32 >= 0 of the images before mixing, each of its own class.
     teacher: its name, and known, its class of each of classes; None for both where the maps are a stand-in's.
-    given: whether the user said which class of the teacher each is.
+    given: whether that is not a guess.
     """
 
     classes: tuple[str, ...]
@@ -99,7 +99,10 @@ def score_samples(data: ImageFolder, teacher: Any, given: argparse.Namespace, de
     labels = [present.index(label) for label in chosen]
     known = None
     if not isinstance(teacher, StandIn):
-        known = _classes_given(data, present, given) or _classes_seen(data, present, teacher, device, threads)
+        known = _classes_given(data, present, given)
+        if known is None and teacher.num_classes == len(data.classes):
+            known = tuple(present)  # one that was trained on these folders, as make-labels takes it
+        known = known or _classes_seen(data, present, teacher, device, threads)
         teacher = _of_classes(teacher, known)
     mixer = TokenMix()
     options = {"num_classes": len(present), "mixer": mixer, "smoothing": 0.0, "seed": given.seed}
@@ -128,7 +131,7 @@ def score_samples(data: ImageFolder, teacher: Any, given: argparse.Namespace, de
         maps=maps[0].cpu().numpy(),
         teacher=None if known is None else teacher.name,
         known=known,
-        given=bool(given.classes),
+        given=bool(given.classes) or (known is not None and known == tuple(present)),
     )
 
 

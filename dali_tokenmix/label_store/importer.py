@@ -96,8 +96,8 @@ def _load(path: Path, image: str) -> torch.Tensor:
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist, the label file of {image}") from error
     except Exception as error:  # a damaged file raises whatever unpickling it comes to
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read: {reason:.200}") from error
+        reason = " ".join(str(error).split()).split(" Please")[0].split(". ")[0]  # not torch's advice to trust the file
+        raise ValueError(f"{path} cannot be read as a tensor: {reason:.160}") from error
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 4 or len(tensor) != 2 or tensor.numel() == 0:
         found = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         raise ValueError(f"{path} must hold one tensor [2, k, H, W], logits and class ids, got {found}")
@@ -110,6 +110,8 @@ def _check(path: Path, tensor: torch.Tensor, first: torch.Tensor) -> None:
     logits, ids = tensor.double()
     if not logits.isfinite().all():
         raise ValueError(f"{path} must have finite logits, got {logits[~logits.isfinite()][0]}")
+    if len(ids) > 1 and (ids.sort(0).values.diff(dim=0) == 0).any():
+        raise ValueError(f"{path} must have each class id once at a place, got one twice")
     wrong = ids[(ids != ids.round()) | (ids < 0) | (ids >= 2**31)]
     if len(wrong):
         raise ValueError(f"{path} must have class ids that are whole numbers in 0..2^31-1, got {wrong[0]}")
