@@ -15,11 +15,15 @@
 #include <omp.h>
 #endif
 
-KERNEL set_threads(int32_t threads) {
+// Threads of the launches that the calling thread makes from now on; returns how many there were. GNU OpenMP keeps one
+// number for all libraries of a process, torch among them: whoever sets it sets it back.
+extern "C" __attribute__((visibility("default"))) int32_t set_threads(int32_t threads) {
 #ifdef _OPENMP
+  int32_t before = omp_get_max_threads();
   omp_set_num_threads(threads);
+  return before;
 #else
-  (void)threads;
+  return threads;
 #endif
 }
 

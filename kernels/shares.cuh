@@ -72,5 +72,5 @@ DEVICE double partner_share(const uint8_t* row, int32_t y, int32_t x, const Cell
       share += Cell(y, x, p).covered(box[0], box[1], box[2], box[3]);
     }
   }
-  return share;
+  return share < 1.0 ? share : 1.0;  // sums of areas may be a rounding above
 }

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 import dali_tokenmix as dtm
 from dali_tokenmix import reference
@@ -233,3 +234,13 @@ def test_a_checked_plan_cannot_be_changed():
     for array in (plan.partner, plan.own, plan.other):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 9
+
+
+def test_torch_keeps_its_threads():
+    """Both use one OpenMP: a launch on another number of threads must not leave it behind."""
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3):
+        plan = dtm.draw(dtm.TokenMix(8), n=4, image_size=32)
+        dtm.apply(plan, np.zeros((4, 32, 32, 3), np.uint8), threads=threads)
+        dtm.soft_targets(plan, [0, 1, 2, 3], 4)
+        assert torch.get_num_threads() == before

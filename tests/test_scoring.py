@@ -111,6 +111,19 @@ def test_a_uniform_map_scores_as_area_does_where_tokens_are_cut_off(size, patch)
         np.testing.assert_allclose(scored.other, plan.other, atol=1e-6)
 
 
+@pytest.mark.parametrize("cells", [9, 18, 23])
+def test_a_map_of_one_cell_on_any_grid_is_never_scored_below_zero(cells):
+    """Areas that add up to a rounding above 1 would leave less than nothing."""
+    for seed in range(20):
+        plan, rng = dtm.draw(dtm.TokenMix(), 8, 224, seed=seed), np.random.default_rng(seed)
+        maps = np.zeros((8, cells, cells), np.float32)
+        maps[np.arange(8), rng.integers(cells, size=8), rng.integers(cells, size=8)] = 1
+        assert dtm.soft_targets(plan, np.arange(8), 8, 0.0, maps).min() >= 0
+        scored = dtm.scored(plan, maps)
+        assert scored.own.max() <= 1
+        assert scored.other.max() <= 1
+
+
 def test_the_definition_of_roi_align_is_torchvisions():
     rng = np.random.default_rng(4)
     maps, flips = rng.random((4, 6, 9)).astype(np.float32), np.array([True, False, False, True])

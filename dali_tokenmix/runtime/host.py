@@ -49,8 +49,11 @@ class HostKernels:
         if self.on_grid:
             grid.run(self._library, self._library[name], arguments, work)
             return
-        self._library.set_threads(ctypes.c_int32(1 if _forked else threads))
-        self._library[name](*arguments)
+        before = self._library.set_threads(ctypes.c_int32(1 if _forked else threads))
+        try:
+            self._library[name](*arguments)
+        finally:
+            self._library.set_threads(ctypes.c_int32(before))  # torch, if it is there, counts on its own number
 
 
 @cache
