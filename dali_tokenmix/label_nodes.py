@@ -59,7 +59,7 @@ class Labelling:
         nothing but area, make the targets. wanted: whether scores are of use in the batch at hand.
         """
         if self.supervision in BY_LABELS:
-            top = teacher_labels(teacher, self.images, self.layout) if teacher is not None else stored
+            top = teacher_labels(teacher, self.images, self.layout, self.num_classes) if teacher is not None else stored
             assert top is not None  # the arguments were checked
             return rows, self.by_labels(top, rows), top[:1] if teacher is not None else ()
         if teacher is not None:
@@ -139,19 +139,44 @@ def teacher_maps(
     """
 
     def look(batch: Any, labels: Any) -> Sequence[Any]:
-        return (teacher(_as_taken(batch, layout), labels) if wanted() else batch.new_ones((len(batch), 1, 1)).float(),)
+        if not wanted():
+            return (batch.new_ones((len(batch), 1, 1)).float(),)
+        maps = _given("maps", teacher(_as_taken(batch, layout), labels), len(batch), 3).float()
+        if maps.device.type == "cpu" and not ((maps >= 0) & (maps < float("inf"))).all():
+            raise ValueError(f"maps of the teacher must be finite and >= 0, got {maps.min()} to {maps.max()}")
+        return (maps,)
 
     return op.torch_function(look, images, on_device_of(images, ids))[0]
 
 
-def teacher_labels(teacher: Any, images: DataNode, layout: Layout | None) -> TopLabels:
+def teacher_labels(teacher: Any, images: DataNode, layout: Layout | None, num_classes: int) -> TopLabels:
     """Label maps by a Teacher on clean images, where the images are; scores are rounded as a store rounds them."""
 
     def look(batch: Any) -> Sequence[Any]:
-        ids, scores = teacher.topk(_as_taken(batch, layout))
-        return ids.int(), scores.half()
+        ids, scores = (_given("topk", part, len(batch), 4) for part in teacher.topk(_as_taken(batch, layout)))
+        if ids.is_floating_point() or ids.shape != scores.shape:
+            raise ValueError(
+                f"topk of the teacher must be whole ids and scores, both (N, k, h, w), got {ids.dtype} of shape "
+                f"{tuple(ids.shape)} and {scores.dtype} of shape {tuple(scores.shape)}"
+            )
+        rounded = scores.half()
+        if rounded.device.type == "cpu":  # on a GPU, looking would be waiting
+            check_ids("ids of the teacher", ids.numpy(), num_classes)
+            if not rounded.isfinite().all():
+                raise ValueError("scores of the teacher must be finite and at most 65504")
+        return ids.int(), rounded
 
     return TopLabels(*op.torch_function(look, images, outputs=2))
+
+
+def _given(name: str, result: Any, samples: int, dimensions: int) -> Any:
+    """A teacher's tensor, without its history. Raises ValueError unless it has a row for each sample."""
+    if getattr(result, "ndim", 0) != dimensions or len(result) != samples or 0 in result.shape:
+        form = tuple(result.shape) if hasattr(result, "shape") else type(result).__name__
+        raise ValueError(
+            f"{name} of the teacher must be a tensor of {dimensions} dimensions, {samples} samples, got {form}"
+        )
+    return result.detach()
 
 
 def _as_taken(batch: Any, layout: Layout | None) -> Any:

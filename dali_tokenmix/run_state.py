@@ -78,4 +78,4 @@ def _described(source: Any) -> Any:
         return None
     if hasattr(source, "metadata"):
         return json.loads(json.dumps(source.metadata))
-    return source.description() if hasattr(source, "description") else True
+    return {"k": getattr(source, "k", None), **source.description()} if hasattr(source, "description") else True

@@ -278,6 +278,20 @@ def test_the_teacher_works_ahead_of_the_training_step(photo_folder):
     assert threading.get_ident() not in calls
 
 
+def test_torchs_threads_are_the_same_in_every_call_of_a_teacher(photo_folder):
+    seen = []
+
+    def teacher(images, labels):
+        seen.append(torch.get_num_threads())
+        return torch.ones(len(images), 4, 4)
+
+    before = torch.get_num_threads()
+    for _ in loader(photo_folder, supervision="tokenmix", teacher=teacher):
+        pass
+    assert set(seen) == {before}
+    assert torch.get_num_threads() == before
+
+
 class Store:
     """Labels by index, of six classes."""
 
@@ -378,6 +392,72 @@ def test_a_state_of_another_supervision_is_refused(photo_folder, store):
     next(iter(one))
     with pytest.raises(ValueError, match="state is of a run with supervision='relabel', this loader has"):
         loader(photo_folder, supervision="tokenlabeling", label_maps=store).load_state_dict(one.state_dict())
+
+
+BAD_MAPS = {
+    "signed": (lambda n: -torch.ones(n, 4, 4), "maps of the teacher must be finite and >= 0, got -1.0 to -1.0"),
+    "nan": (lambda n: torch.full((n, 4, 4), torch.nan), "maps of the teacher must be finite and >= 0"),
+    "shape": (
+        lambda n: torch.ones(n, 16),
+        r"must be a tensor of 3 dimensions, 8 samples, got \(8, 16\)",
+    ),
+    "none": (lambda n: None, "maps of the teacher must be a tensor of 3 dimensions, 8 samples, got NoneType"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MAPS)
+def test_maps_of_somebodys_teacher_are_looked_at(photo_folder, name):
+    make, message = BAD_MAPS[name]
+    with pytest.raises(RuntimeError, match=message):
+        next(iter(loader(photo_folder, supervision="tokenmix", teacher=lambda images, labels: make(len(images)))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_maps_of_another_precision_are_the_same_maps(photo_folder, dtype):
+    def teacher(dtype):
+        return lambda images, labels: images[:, ::16, ::16, 0].to(dtype).requires_grad_()
+
+    found, expected = (
+        next(iter(loader(photo_folder, supervision="tokenmix", teacher=teacher(kind))))[1]
+        for kind in (dtype, torch.float32)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": torch.zeros(8, 1, 3, 3)}, "topk of the teacher must be whole ids and scores"),
+        ({"scores": torch.ones(8, 1, 3, 2)}, "topk of the teacher must be whole ids and scores, both"),
+        ({"ids": torch.full((8, 1, 3, 3), 9)}, r"ids of the teacher must be in \[0, num_classes=4\), got 9"),
+        ({"scores": torch.full((8, 1, 3, 3), 1e6)}, "scores of the teacher must be finite and at most 65504"),
+    ],
+)
+def test_labels_of_somebodys_teacher_are_looked_at(photo_folder, change, message):
+    class Given:
+        def topk(self, images):
+            given = {"ids": torch.zeros(8, 1, 3, 3, dtype=torch.int64), "scores": torch.ones(8, 1, 3, 3)} | change
+            return given["ids"], given["scores"]
+
+    with pytest.raises(RuntimeError, match=message):
+        next(iter(loader(photo_folder, supervision="relabel", teacher=Given())))
+
+
+def test_a_teacher_is_told_by_its_whole_model_and_by_what_it_keeps(photo_folder):
+    import torchvision
+
+    torch.manual_seed(0)
+    one, two = (torchvision.models.resnet18(num_classes=4) for _ in range(2))
+    two.fc.load_state_dict(one.fc.state_dict())
+    first, second = (dtm.Teacher(model, image_size=64).description() for model in (one, two))
+    assert {name for name in first if first[name] != second[name]} == {"head"}
+    assert first == dtm.Teacher(one, image_size=64).description()
+    mine = loader(photo_folder, supervision="relabel", teacher=small_teacher(classes=[0, 1, 2, 3], k=2))
+    next(iter(mine))
+    with pytest.raises(ValueError, match="state is of a run with teacher="):
+        loader(photo_folder, supervision="relabel", teacher=small_teacher(classes=[0, 1, 2, 3], k=3)).load_state_dict(
+            mine.state_dict()
+        )
 
 
 @pytest.mark.parametrize("other", ["teacher", "store"])

@@ -184,11 +184,16 @@ class Teacher:
         return self._backbone.head()[0].device
 
     def description(self) -> dict[str, str | int]:
-        """What decides the maps of an image, for the metadata of a label store. "head" is a hash of its weights."""
+        """What decides the maps of an image, for the metadata of a label store.
+
+        "head" is a hash of the head's weights and, where there is a module, of all its parameters and buffers.
+        """
         weight, bias = self._backbone.head()
         digest = hashlib.sha256()
-        for part in (weight, bias, weight.new_empty(0) if self._classes is None else self._classes):
-            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        module = self._backbone.module
+        learnt = [] if module is None else list(module.state_dict().values())
+        for part in (weight, bias, weight.new_empty(0) if self._classes is None else self._classes, *learnt):
+            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return {
             "teacher": self.name,
             "head": digest.hexdigest()[:16],
