@@ -95,7 +95,7 @@ def token_labels(
     checked = _boxes(boxes, len(ids), compat)
     mirrored = None
     if flips is not None:
-        mirrored = view("flips", np.ascontiguousarray(flips).astype(np.int32))
+        mirrored = view("flips", (np.ascontiguousarray(flips) != 0).astype(np.int32))
         if mirrored.shape != (len(ids),):
             raise ValueError(f"flips must be ({len(ids)},), one for each map, got shape {mirrored.shape}")
     shapes = tuple(region.shape for region in plan.regions)

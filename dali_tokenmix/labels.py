@@ -128,7 +128,7 @@ def crop_maps(
     choice("compat", compat, (None, "official"))
     maps = _maps("full_maps", full_maps, None, negative=True)
     boxes = checked_boxes(boxes, len(maps), compat)
-    flips = np.ascontiguousarray(flips).astype(np.uint8)
+    flips = (np.ascontiguousarray(flips) != 0).astype(np.uint8)
     if flips.shape != (len(maps),):
         raise ValueError(f"flips must be ({len(maps)},), one for each map, got shape {flips.shape}")
     if not isinstance(grid, tuple | list) or len(grid) != 2:

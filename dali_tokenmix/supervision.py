@@ -26,7 +26,7 @@ def check_source(supervision: str, teacher: Any, label_maps: Any) -> None:
         raise ValueError(f"supervision={supervision!r} needs teacher= (a model) or label_maps= (a store), got {found}")
     if teacher is not None and (isinstance(teacher, type) or not callable(_look(supervision, teacher))):
         raise TypeError(f"teacher must be a Teacher, or do what one does, got {teacher!r:.80}")
-    if hasattr(teacher, "state_dict"):  # a model of torch is callable too
+    if hasattr(teacher, "state_dict") and not hasattr(teacher, "topk"):  # a bare model of torch is callable too
         raise TypeError(f"teacher must be a Teacher, got the model {type(teacher).__name__}: pass Teacher(model)")
 
 

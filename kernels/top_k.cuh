@@ -6,7 +6,6 @@
 struct TopK {
   int32_t samples, k, map_h, map_w, classes;
 
-  DEVICE int32_t cells() const { return map_h * map_w; }
   DEVICE int64_t entry(int64_t sample, int32_t j, int32_t y, int32_t x) const {
     return ((sample * k + j) * map_h + y) * map_w + x;
   }

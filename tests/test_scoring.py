@@ -111,6 +111,12 @@ def test_a_uniform_map_scores_as_area_does_where_tokens_are_cut_off(size, patch)
         np.testing.assert_allclose(scored.other, plan.other, atol=1e-6)
 
 
+def test_a_flip_is_any_number_but_zero():
+    maps, boxes = np.random.default_rng(0).random((3, 4, 5), np.float32), [[0, 0, 1, 1]] * 3
+    mirrored = dtm.crop_maps(maps, boxes, [True, True, False], (4, 5))
+    np.testing.assert_array_equal(dtm.crop_maps(maps, boxes, [256, -1, 0], (4, 5)), mirrored)
+
+
 @pytest.mark.parametrize("cells", [9, 18, 23])
 def test_a_map_of_one_cell_on_any_grid_is_never_scored_below_zero(cells):
     """Areas that add up to a rounding above 1 would leave less than nothing."""

@@ -450,7 +450,7 @@ def test_a_teacher_is_told_by_its_whole_model_and_by_what_it_keeps(photo_folder)
     one, two = (torchvision.models.resnet18(num_classes=4) for _ in range(2))
     two.fc.load_state_dict(one.fc.state_dict())
     first, second = (dtm.Teacher(model, image_size=64).description() for model in (one, two))
-    assert {name for name in first if first[name] != second[name]} == {"head"}
+    assert {name for name in first if first[name] != second[name]} == {"weights"}
     assert first == dtm.Teacher(one, image_size=64).description()
     mine = loader(photo_folder, supervision="relabel", teacher=small_teacher(classes=[0, 1, 2, 3], k=2))
     next(iter(mine))

@@ -180,7 +180,7 @@ def test_classes_name_the_heads_class_of_each_label():
     expected = dense_maps(named, images)[:, chosen]
     torch.testing.assert_close(scores, expected.sort(1, descending=True).values.float(), rtol=1e-5, atol=1e-5)
     assert torch.equal(ids, expected.argsort(1, descending=True).int())
-    assert named.description()["head"] != plain.description()["head"]
+    assert named.description()["weights"] != plain.description()["weights"]
     with pytest.raises(ValueError, match=r"labels must be in \[0, 3\), the teacher's classes, got 3"):
         named(images, [0, 1, 2, 3])
     with pytest.raises(ValueError, match=r"classes must be in 0..22, got 23"):

@@ -186,17 +186,17 @@ class Teacher:
     def description(self) -> dict[str, str | int]:
         """What decides the maps of an image, for the metadata of a label store.
 
-        "head" is a hash of the head's weights and, where there is a module, of all its parameters and buffers.
+        "weights" is a hash of the head's and, where there is a module, of all its parameters and buffers.
         """
         weight, bias = self._backbone.head()
         digest = hashlib.sha256()
         module = self._backbone.module
-        learnt = [] if module is None else list(module.state_dict().values())
+        learnt = [] if module is None else [*module.parameters(), *module.buffers()]
         for part in (weight, bias, weight.new_empty(0) if self._classes is None else self._classes, *learnt):
             digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return {
             "teacher": self.name,
-            "head": digest.hexdigest()[:16],
+            "weights": digest.hexdigest()[:16],
             "num_classes": self.num_classes,
             "activation": self.activation,
             "input_height": self.image_size[0],
