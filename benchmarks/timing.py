@@ -38,17 +38,38 @@ def spread(values: np.ndarray, scale: float = 1.0, digits: int = 2) -> str:
 
 def describe_machine() -> str:
     """Processor, cores, versions and commit, in one line."""
+    return f"{machine()}; {versions()}; commit {commit()}"
+
+
+def machine(device: str = "cpu") -> str:
+    """Processor and cores of this process, and with "gpu" the card."""
     model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
-    names = ("nvidia-dali-cuda120", "nvidia-dali-cuda130", "torch", "torchvision", "numpy")
+    processor = f"{model}, {len(os.sched_getaffinity(0))} cores"
+    if device == "cpu":
+        return processor
+    import torch
+
+    return f"{torch.cuda.get_device_name()}; {processor}"
+
+
+def versions() -> str:
+    """Python and the packages that matter."""
+    names = ("nvidia-dali-cuda120", "nvidia-dali-cuda130", "torch", "torchvision", "timm", "pillow", "numpy")
     packages = ", ".join(f"{name} {found}" for name in names if (found := _version(name)))
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    cores = len(os.sched_getaffinity(0))
-    return f"{model}, {cores} cores; Python {platform.python_version()}, {packages}; commit {commit or 'unknown'}"
+    return f"Python {platform.python_version()}, {packages}"
+
+
+def commit() -> str:
+    """The short hash, "+" behind it where the tree has been changed; "unknown" without git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        said = [
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return said[0] + "+" * bool(said[1])
 
 
 def _version(name: str) -> str | None:
