@@ -1,6 +1,7 @@
 """Builds the CPU library from the kernels; everything else is in pyproject.toml."""
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ SANITIZE = os.environ.get("DALI_TOKENMIX_SANITIZE", "")  # "address,undefined": 
 FLAGS = [
     "-std=c++17",
     "-O3",
-    "-fopenmp",
+    "-pthread",
     "-ffp-contract=off",
     "-fno-trapping-math",
     "-fvisibility=hidden",
@@ -41,17 +42,21 @@ class build_package(build_py):
             shutil.copytree(KERNELS, Path(self.build_lib) / "dali_tokenmix" / "kernels", dirs_exist_ok=True)
 
 
-setup(
-    ext_modules=[
-        Extension(
-            "dali_tokenmix._host",
-            ["kernels/host.cpp"],
-            depends=sorted(map(str, KERNELS.glob("*.cu*"))),
-            language="c++",
-            define_macros=[("ON_GRID", None)] * ON_GRID,
-            extra_compile_args=FLAGS + SANITIZER_FLAGS * bool(SANITIZE),
-            extra_link_args=["-fopenmp", *SANITIZER_FLAGS * bool(SANITIZE)],
-        )
-    ],
-    cmdclass={"build_ext": build_host_library, "build_py": build_package},
-)
+def host_library(name: str, *flags: str) -> Extension:
+    return Extension(
+        f"dali_tokenmix.{name}",
+        ["kernels/host.cpp"],
+        depends=sorted(map(str, [*KERNELS.glob("*.cu*"), *KERNELS.glob("*.h")])),
+        language="c++",
+        define_macros=[("ON_GRID", None)] * ON_GRID,
+        extra_compile_args=[*FLAGS, *flags, *SANITIZER_FLAGS * bool(SANITIZE)],
+        extra_link_args=["-pthread", *SANITIZER_FLAGS * bool(SANITIZE)],
+    )
+
+
+# Of one source: any processor, and those with AVX2, for which runtime/host.py looks. A GPU's grid needs no second one.
+LIBRARIES = [host_library("_host")]
+if platform.machine() in ("x86_64", "AMD64") and not ON_GRID:
+    LIBRARIES.append(host_library("_host_avx2", "-mavx2", "-mbmi"))
+
+setup(ext_modules=LIBRARIES, cmdclass={"build_ext": build_host_library, "build_py": build_package})

@@ -1,4 +1,4 @@
-"""The steps inside a graph that make images: plan (host), resize, mirror, mix (in place, where the images are)."""
+"""The steps inside a graph that make images: plan, resize, mirror, mix in place, normalise."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .plan import read_rows, region_offsets, row_dtype
 from .regions import Size
 from .runtime.arrays import View
 from .runtime.mix import Layout, find_layout, images_of
+from .runtime.pool import Pool
 
 SEED_WORDS = 4  # of 16 bits, which DALI's uniform generator draws without gaps
 
@@ -26,11 +27,28 @@ def random_seeds(seed: int | None) -> DataNode:
 
 def resized(images: DataNode, flips: DataNode, size: Size, threads: int) -> DataNode:
     """CPU images of any sizes resized with antialiasing, and mirrored where flips, () int32 a sample, is not 0."""
+    pool = Pool()
 
     def resize_batch(batch: Sequence[np.ndarray], which: Sequence[np.ndarray]) -> np.ndarray:
-        return runtime.resize(batch, np.array(which, np.int32).reshape(-1), size, threads=threads)
+        out = pool.take((len(batch), *size, 3), "uint8")
+        return runtime.resize(batch, np.array(which, np.int32).reshape(-1), size, threads=threads, out=out)
 
     return op.of_any_size(resize_batch, images, flips, layout="HWC")
+
+
+def normalised(
+    images: DataNode, mean: tuple[float, ...], std: tuple[float, ...], dtype: str, layout: Layout, threads: int
+) -> DataNode:
+    """CPU images, uint8 NHWC, to (value - mean) / std in dtype and layout; mean and std for values in [0, 1]."""
+    pool, planar = Pool(), layout == "NCHW"
+
+    def normalise_batch(batch: np.ndarray) -> tuple[np.ndarray]:
+        samples, height, width, channels = batch.shape
+        shape = (samples, channels, height, width) if planar else batch.shape
+        out = pool.take(shape, dtype)
+        return (runtime.normalise(batch, mean, std, out, planar=planar, threads=threads),)
+
+    return fn.reshape(op.host(normalise_batch, images)[0], layout=layout[1:])
 
 
 def mirror(images: DataNode, flips: DataNode) -> DataNode:
@@ -42,16 +60,20 @@ def mirror(images: DataNode, flips: DataNode) -> DataNode:
     return op.in_place(mirror_batch, images, on_device_of(images, flips))
 
 
-def mix(images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None, *after: DataNode) -> DataNode:
-    """Mixes the node's own memory by rows, which follow the images to their device, once there is `after`."""
+def mix(
+    images: DataNode, rows: DataNode, mixer: Any, layout: Layout | None, *after: DataNode, threads: int = 1
+) -> DataNode:
+    """Mixes the node's own memory by rows, which follow the images to their device, once there is `after`.
+
+    threads: of a CPU; in a graph whose other operators are not known, one, which leaves the cores to them.
+    """
 
     def mix_batch(batch: View, plan: View, *_: View) -> None:
         seen = images_of(batch, layout=layout)
         shapes = mixer.shapes((seen.height, seen.width))
         if plan.shape[1] != row_dtype(shapes).itemsize:
             raise ValueError(f"mixer must draw plans of the layout that its shapes() tells, got {mixer!r}")
-        # one thread: the graph keeps the other cores busy
-        runtime.apply_plan(seen, plan, shapes, region_offsets(shapes), threads=1)
+        runtime.apply_plan(seen, plan, shapes, region_offsets(shapes), threads=threads)
 
     return op.in_place(mix_batch, images, on_device_of(images, rows), *after)
 

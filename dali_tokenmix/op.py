@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,28 @@ def host(function: Host, *inputs: DataNode, outputs: int = 1) -> tuple[DataNode,
 def of_any_size(function: Callable[..., np.ndarray], *inputs: DataNode, layout: str) -> DataNode:
     """Runs function(*lists of samples) -> (N, ...) array on the CPU; the samples that go in may differ in shape.
 
-    DALI's documented operator: the whole-batch one takes uniform batches only.
+    The whole-batch operator takes uniform batches only, and DALI's documented one copies what it gets. So that one runs
+    the function, and what it hands on is a ticket, for which the other one gives out the array itself.
     """
+    waiting: dict[int, np.ndarray] = {}
+    tickets = count()
 
-    def callback(*batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def check_in(*batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+        ticket = next(tickets)
+        waiting[ticket] = function(*batches)
+        return [np.array([ticket])] * len(batches[0])
+
+    def check_out(numbers: np.ndarray) -> Sequence[np.ndarray]:
+        return (waiting.pop(int(numbers[0, 0])),)
+
+    def copied(*batches: Sequence[np.ndarray]) -> list[np.ndarray]:
         return list(function(*batches))
 
-    node: Any = fn.python_function(*inputs, function=callback, batch_processing=True, output_layouts=layout)
-    return node
+    if not whole_batch_available():
+        node: Any = fn.python_function(*inputs, function=copied, batch_processing=True, output_layouts=layout)
+        return node
+    numbers: Any = fn.python_function(*inputs, function=check_in, batch_processing=True)
+    return fn.reshape(host(check_out, numbers)[0], layout=layout)
 
 
 def in_place(function: Callable[..., None], images: DataNode, *others: DataNode) -> DataNode:

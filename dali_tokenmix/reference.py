@@ -43,6 +43,12 @@ def mirrored(images: np.ndarray, flips: np.ndarray) -> np.ndarray:
     return np.where(flips.astype(bool)[:, None, None, None], images[:, :, ::-1], images)
 
 
+def normalised(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """(N, H, W, C) float32: (value - 255 * mean) * (1 / (255 * std)), each rounded to float32."""
+    shift, scale = (255 * np.array(mean)).astype(np.float32), (1 / (255 * np.array(std))).astype(np.float32)
+    return (images.astype(np.float32) - shift) * scale
+
+
 def roi_align(maps: np.ndarray, boxes: np.ndarray, flips: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """(N, gh, gw) float64: each bin is the mean of bilinear samples, ceil(bin side in cells) of them along a side.
 

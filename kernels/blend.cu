@@ -65,7 +65,7 @@ DEVICE void blend(uint8_t* images, const uint8_t* plan, const Blend& p) {
         blend_vectors<size, T>(a + body, b + body, elements - body, w);  // rows need not be whole vectors long
       }
     }
-  }
+  };
 }
 
 #define BLEND(NAME, T, V) \

@@ -54,7 +54,7 @@ KERNEL block_mask(const uint64_t* seeds, uint8_t* masks, BlockMask p) {
         if (least > 1) least /= 2;
       }
     }
-  }
+  };
 }
 
 struct Words {
@@ -63,5 +63,5 @@ struct Words {
 
 // (count, 6) words in: counter and key; (count, 4) words out.
 KERNEL philox(const uint32_t* inputs, uint32_t* outputs, Words p) {
-  FOR_EACH_ROW(i, p.count) { philox4x32(inputs + 6 * i, inputs + 6 * i + 4, outputs + 4 * i); }
+  FOR_EACH_ROW(i, p.count) { philox4x32(inputs + 6 * i, inputs + 6 * i + 4, outputs + 4 * i); };
 }

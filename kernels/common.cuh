@@ -4,6 +4,7 @@
 #ifdef __CUDACC_RTC__
 typedef unsigned char uint8_t;
 typedef unsigned short uint16_t;
+typedef short int16_t;
 typedef int int32_t;
 typedef unsigned int uint32_t;
 typedef long long int64_t;
@@ -11,6 +12,7 @@ typedef unsigned long long uint64_t;
 #else
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #endif
 #ifdef __CUDACC__
 #define KERNEL extern "C" __global__ void
@@ -35,15 +37,16 @@ __attribute__((visibility("default"))) Index blockIdx, threadIdx, blockDim, grid
 #endif
 #if defined(__CUDACC__) || defined(ON_GRID)
 #define MISALIGNMENT(pointer, bytes) ((int)((uint64_t)(pointer) % (bytes)))
-// A row is worked on by blockDim.x lanes side by side; a block holds blockDim.y rows.
+// A row is worked on by blockDim.x lanes side by side; a block holds blockDim.y rows. The body ends with "};".
 #define FOR_EACH_ROW(r, count) \
   for (int64_t r = blockIdx.x * (int64_t)blockDim.y + threadIdx.y; r < (count); r += gridDim.x * (int64_t)blockDim.y)
 #define FOR_EACH_LANE(v, count) for (int64_t v = threadIdx.x; v < (count); v += blockDim.x)
 #define IN_THIS_LANE(v) ((uint32_t)(v) % blockDim.x == threadIdx.x)  // FOR_EACH_LANE's part of a scattered write
 #else
+#include "threads.h"
 #define MISALIGNMENT(pointer, bytes) 0
 #define ALIGNED(bytes) __attribute__((packed, may_alias))  // a CPU reads 16 bytes from any address
-#define FOR_EACH_ROW(r, count) _Pragma("omp parallel for schedule(dynamic, 256)") for (int64_t r = 0; r < (count); ++r)
+#define FOR_EACH_ROW(r, count) Rows{count} = [=](int64_t r)
 #define FOR_EACH_LANE(v, count) for (int64_t v = 0; v < (count); ++v)
 #define IN_THIS_LANE(v) true
 #endif

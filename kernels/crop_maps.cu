@@ -30,5 +30,5 @@ KERNEL crop_maps(const float* maps, const float* boxes, const uint8_t* flips, fl
       int64_t column = flips && flips[sample] ? p.grid_w - 1 - bx : bx;
       out[r * p.grid_w + column] = sum / (float)(count > 1 ? count : 1);
     }
-  }
+  };
 }

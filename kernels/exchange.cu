@@ -146,7 +146,7 @@ DEVICE void exchange(uint8_t* images, const uint8_t* plan, const Exchange& p) {
         }
       }
     }
-  }
+  };
 }
 
 #define EXCHANGE(V)                                                              \

@@ -5,25 +5,20 @@
 #include "crop_maps.cu"
 #include "exchange.cu"
 #include "mirror.cu"
+#include "normalise.cu"
 #include "relabel.cu"
 #include "resize.cu"
 #include "roi_weights.cu"
 #include "score.cu"
 #include "targets.cu"
 #include "token_labels.cu"
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
-// Threads of the launches that the calling thread makes from now on; returns how many there were. GNU OpenMP keeps one
-// number for all libraries of a process, torch among them: whoever sets it sets it back.
-extern "C" __attribute__((visibility("default"))) int32_t set_threads(int32_t threads) {
-#ifdef _OPENMP
-  int32_t before = omp_get_max_threads();
-  omp_set_num_threads(threads);
-  return before;
+// Threads of the launches that the calling thread makes from now on.
+extern "C" __attribute__((visibility("default"))) void set_threads(int32_t threads) {
+#ifdef ON_GRID
+  (void)threads;
 #else
-  return threads;
+  Threads::wanted = threads;
 #endif
 }
 
@@ -42,5 +37,6 @@ SIZE_OF(MixLabels)
 SIZE_OF(TokenLabels)
 SIZE_OF(Mirror)
 SIZE_OF(Resize)
+SIZE_OF(Normalise)
 SIZE_OF(Score)
 SIZE_OF(PlanHead)

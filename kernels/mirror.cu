@@ -33,5 +33,5 @@ KERNEL mirror(uint8_t* images, const int32_t* flips, Mirror p) {
         mirror_row<0>(row, p.image);
       }
     }
-  }
+  };
 }

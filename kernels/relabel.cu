@@ -32,7 +32,7 @@ KERNEL relabel_pool(const int32_t* ids, const uint16_t* scores, const float* wei
             }
           }
     if (!known) FOR_EACH_LANE(c, p.classes) out[c] = pool.unknown;
-  }
+  };
 }
 
 struct Softmax {
@@ -48,7 +48,7 @@ KERNEL relabel_softmax(const float* logits, float* labels, Softmax p) {
     double sum = 0.0;
     for (int32_t c = 0; c < p.classes; ++c) sum += row[c] == 0.0f ? absent : exp_of(row[c] - top);
     FOR_EACH_LANE(c, p.classes) labels[i * p.classes + c] = (float)(exp_of(row[c] - top) / sum);
-  }
+  };
 }
 
 struct MixLabels {
@@ -63,5 +63,5 @@ KERNEL relabel_mix(const float* labels, const uint8_t* plan, float* out, MixLabe
     const float *a = labels + i * p.classes, *b = labels + (int64_t)head->partner * p.classes;
     float own = p.keep * head->own, other = p.keep * head->other;
     FOR_EACH_LANE(c, p.classes) out[i * p.classes + c] = p.floor + own * a[c] + other * b[c];
-  }
+  };
 }

@@ -1,90 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
-// resize: uint8 RGB images of any sizes to one size by the antialiased triangle filter, in three steps: the taps of
-// both axes, all rows to the new width (mirrored where flips is not 0), all columns to the new height. Fixed point, 22
-// fractional bits, rounded after each axis, as Pillow does it.
-#include "common.cuh"
+// resize: uint8 RGB images of any sizes to one size by the antialiased triangle filter. Rows go first, but for images
+// that lose much more height than width, and values are rounded after each axis, as Pillow 13 does it. Weights have 15
+// fractional bits.
+#include "resize_lines.cuh"
 
 struct Resize {
-  int32_t samples, out_h, out_w, most_h, taps;
+  int32_t samples, out_h, out_w, padded_w, taps, bands, scratch;
 };
 
-const int32_t FRACTION = 22, CHANNELS = 3;
-
-// Where an output's taps begin, how many there are; their weights lie in a table beside it.
-struct Window {
-  int32_t first, count;
-};
-
-DEVICE uint8_t whole(int32_t sum) {
-  sum >>= FRACTION;
-  return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+// Inputs that reach an output at most: the window of the triangle filter.
+DEVICE int32_t window(int32_t in, int32_t out) {
+  int32_t most = in > out ? (2 * in + out - 1) / out : 2;
+  return most < in ? most : in;
 }
 
-// One row an output row or column of a sample: rows first, then columns. sizes: (samples, 2) heights and widths.
-KERNEL resize_taps(const int32_t* sizes, Window* where, int32_t* weights, Resize p) {
-  int32_t each = p.out_h + p.out_w;
-  FOR_EACH_ROW(r, p.samples * each) {
-    int32_t sample = (int32_t)r / each, o = (int32_t)r % each, columns = o >= p.out_h;
-    int32_t in = sizes[2 * sample + columns], out = columns ? p.out_w : p.out_h;
-    double scale = (double)in / out, reach = scale > 1.0 ? scale : 1.0, centre = (o - columns * p.out_h + 0.5) * scale;
-    int32_t first = (int32_t)(centre - reach + 0.5), last = (int32_t)(centre + reach + 0.5);
-    if (centre - reach + 0.5 < 0.0) first = 0;
-    if (last > in) last = in;
-    double total = 0.0;
-    for (int32_t i = first; i < last; ++i) total += 1.0 - fabs((i - centre + 0.5) / reach);
-    for (int32_t i = first; i < last; ++i)
-      weights[r * p.taps + i - first] =
-          (int32_t)((1.0 - fabs((i - centre + 0.5) / reach)) / total * (1 << FRACTION) + 0.5);
-    where[r].first = first;
-    where[r].count = last - first;
-  }
+DEVICE double triangle(int32_t input, double centre, double reach) {
+  double weight = 1.0 - fabs((input + 0.5 - centre) / reach);
+  return weight > 0.0 ? weight : 0.0;
 }
 
-// sources: an address a sample, packed rows. middle: (samples, most_h, out_w, 3).
-KERNEL resize_rows(const uint64_t* sources, const int32_t* sizes, const int32_t* flips, const Window* where,
-                   const int32_t* weights, uint8_t* middle, Resize p) {
-  FOR_EACH_ROW(r, p.samples * p.most_h) {
-    int32_t sample = (int32_t)r / p.most_h, y = (int32_t)r % p.most_h;
-    if (y < sizes[2 * sample]) {
-      const uint8_t* row = (const uint8_t*)sources[sample] + (int64_t)y * sizes[2 * sample + 1] * CHANNELS;
-      int64_t table = (int64_t)sample * (p.out_h + p.out_w) + p.out_h;
-      FOR_EACH_LANE(x, p.out_w) {
-        Window tap = where[table + x];
-        const int32_t* weight = weights + (table + x) * p.taps;
-        int32_t red = 1 << (FRACTION - 1), green = red, blue = red;
-        const uint8_t* in = row + tap.first * CHANNELS;
-        for (int32_t k = 0; k < tap.count; ++k, in += CHANNELS) {
-          red += in[0] * weight[k];
-          green += in[1] * weight[k];
-          blue += in[2] * weight[k];
-        }
-        uint8_t* out = middle + (r * p.out_w + (flips[sample] ? p.out_w - 1 - x : x)) * CHANNELS;
-        out[0] = whole(red);
-        out[1] = whole(green);
-        out[2] = whole(blue);
-      }
+// One row an output row or column of a sample: out_h rows, then padded_w columns, the last one repeated.
+// sizes: (samples, 2) heights and widths. Columns are mirrored where flips is not 0. A window that reaches over an edge
+// is moved inside. What rounding leaves of 1 goes to the heaviest tap, so that an even area stays as it is.
+KERNEL resize_taps(const int32_t* sizes, const int32_t* flips, int32_t* firsts, int16_t* weights, Resize p) {
+  FOR_EACH_ROW(r, p.samples * (p.out_h + p.padded_w)) {
+    int32_t sample = (int32_t)r / (p.out_h + p.padded_w), o = (int32_t)r % (p.out_h + p.padded_w);
+    int32_t across = o >= p.out_h, in = sizes[2 * sample + across], out = across ? p.out_w : p.out_h;
+    if (across) o = o - p.out_h < out ? o - p.out_h : out - 1;
+    if (across && flips[sample]) o = out - 1 - o;
+    double scale = (double)in / out, reach = scale > 1.0 ? scale : 1.0, centre = (o + 0.5) * scale, total = 0.0;
+    int32_t count = window(in, out), first = centre - reach + 0.5 > 0.0 ? (int32_t)(centre - reach + 0.5) : 0;
+    if (first > in - count) first = in - count;
+    for (int32_t k = 0; k < count; ++k) total += triangle(first + k, centre, reach);
+    int32_t left = ONE, heaviest = 0;
+    int16_t* weight = weights + r * p.taps;
+    for (int32_t k = 0; k < p.taps; ++k) {
+      int32_t rounded = k < count ? (int32_t)(triangle(first + k, centre, reach) / total * ONE + 0.5) : 0;
+      left -= weight[k] = (int16_t)(rounded < ONE ? rounded : ONE - 1);
+      if (weight[k] > weight[heaviest]) heaviest = k;
     }
-  }
+    left += weight[heaviest];
+    weight[heaviest] = (int16_t)(left < ONE ? left : ONE - 1);
+    firsts[r] = first;
+  };
 }
 
-const int32_t STRIP = 192;  // columns that are summed at a time
-
-KERNEL resize_columns(const Window* where, const int32_t* weights, const uint8_t* middle, uint8_t* out, Resize p) {
-  int32_t width = p.out_w * CHANNELS;
-  FOR_EACH_ROW(r, p.samples * p.out_h) {
-    int32_t sample = (int32_t)r / p.out_h, y = (int32_t)r % p.out_h;
-    int64_t table = (int64_t)sample * (p.out_h + p.out_w) + y;
-    Window tap = where[table];
-    const uint8_t* from = middle + ((int64_t)sample * p.most_h + tap.first) * width;
-    FOR_EACH_LANE(strip, (width + STRIP - 1) / STRIP) {
-      int32_t sums[STRIP], start = (int32_t)strip * STRIP, count = width - start < STRIP ? width - start : STRIP;
-      for (int32_t x = 0; x < STRIP; ++x) sums[x] = 1 << (FRACTION - 1);
-      for (int32_t k = 0; k < tap.count; ++k) {
-        const uint8_t* in = from + (int64_t)k * width + start;
-        int32_t weight = weights[table * p.taps + k];
-        for (int32_t x = 0; x < count; ++x) sums[x] += in[x] * weight;
+// One row a band of a sample's output rows. sources: an address a sample, packed rows. lines: `scratch` bytes a row.
+KERNEL resize(const uint64_t* sources, const int32_t* sizes, const int32_t* firsts, const int16_t* weights,
+              uint8_t* lines, uint8_t* out, Resize p) {
+  FOR_EACH_ROW(r, p.samples * p.bands) {
+    int32_t sample = (int32_t)r / p.bands, band = (int32_t)r % p.bands;
+    int32_t in_h = sizes[2 * sample], in_w = sizes[2 * sample + 1];
+    int64_t table = (int64_t)sample * (p.out_h + p.padded_w), columns = table + p.out_h;
+    const Taps x = {firsts + columns, weights + columns * p.taps, p.taps, window(in_w, p.out_w), p.out_w};
+    const Source image = {(const uint8_t*)sources[sample], in_h, in_w * CHANNELS};
+    const int32_t y0 = p.out_h * band / p.bands, y1 = p.out_h * (band + 1) / p.bands, taps_y = window(in_h, p.out_h);
+    const bool down_first = in_h > p.out_h && in_h - p.out_h > 2 * (in_w - p.out_w);
+    uint8_t *spare = lines + r * p.scratch, *ring = spare + pitch(image.bytes);
+    for (int32_t y = y0, done = 0; y < y1; ++y) {
+      const int16_t* weight = weights + (table + y) * p.taps;
+      uint8_t* to = out + ((int64_t)sample * p.out_h + y) * p.out_w * CHANNELS;
+      int32_t first = firsts[table + y], last = first + taps_y;
+      if (down_first) {
+        down({image.start, image.bytes, first, in_h}, weight, taps_y, image.bytes, spare);
+        across(spare, x, to);
+        continue;
       }
-      for (int32_t x = 0; x < count; ++x) out[r * width + start + x] = whole(sums[x]);
+      for (int32_t row = done < first ? first : done; row < last; ++row)
+        across(readable(image, row, spare), x, ring + row % taps_y * pitch(p.out_w * CHANNELS));
+      done = last;
+      down({ring, pitch(p.out_w * CHANNELS), first % taps_y, taps_y}, weight, taps_y, p.out_w * CHANNELS, to);
     }
-  }
+  };
 }

@@ -36,5 +36,5 @@ KERNEL roi_weights(const float* boxes, const int32_t* flips, float* weights, Roi
       }
       out[cell] = sum / (float)(axis.points > 1 ? axis.points : 1);
     }
-  }
+  };
 }

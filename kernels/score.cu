@@ -31,5 +31,5 @@ KERNEL score(uint8_t* plan, const float* maps, Score p) {
     }
     head->own = (float)own;
     head->other = (float)other;
-  }
+  };
 }

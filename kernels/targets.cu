@@ -22,5 +22,5 @@ KERNEL targets(const int32_t* labels, const uint8_t* plan, float* out, Targets p
       if (c == b) value += p.keep * head->other + p.shift;
       out[i * p.classes + c] = known ? value : p.unknown;
     }
-  }
+  };
 }

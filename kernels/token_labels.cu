@@ -79,5 +79,5 @@ KERNEL token_labels(const int32_t* ids, const uint16_t* scores, const float* wei
       int64_t at = r * entries + side * p.maps.k;
       strongest(found, count, share, token_ids + at, probabilities + at, p.maps);
     }
-  }
+  };
 }

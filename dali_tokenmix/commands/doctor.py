@@ -105,9 +105,7 @@ def _cpu_kernels() -> Finding:
         path = host.kernels().path
     except (RuntimeError, OSError) as error:
         return Finding("CPU kernels", BAD, _line(error), "pip install --force-reinstall --no-deps dali_tokenmix")
-    parallel = any(name in path.read_bytes() for name in (b"libgomp", b"libomp", b"libiomp"))
-    threads = f"{host.default_threads()} threads of {os.cpu_count()} CPUs"
-    return Finding("CPU kernels", GOOD, f"{path.name}, {f'OpenMP, {threads}' if parallel else 'no OpenMP: one thread'}")
+    return Finding("CPU kernels", GOOD, f"{path.name}, {host.default_threads()} threads of {os.cpu_count()} CPUs")
 
 
 def _gpu() -> Finding:

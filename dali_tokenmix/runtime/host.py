@@ -1,4 +1,7 @@
-"""The kernels on the CPU: the library that setup.py builds from kernels/host.cpp, by ctypes, which releases the GIL."""
+"""The kernels on the CPU: a library that setup.py builds from kernels/host.cpp, by ctypes, which releases the GIL.
+
+There are two of the same source and with the same results, bit for bit: one for any processor, one for AVX2.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ from .sources import PACKAGE
 from .work import Work
 
 VECTOR_ALIGNMENT = 1  # a CPU reads 16 bytes from any address
+ANY, AVX2 = "_host", "_host_avx2"  # as setup.py names them
+CPUINFO = Path("/proc/cpuinfo")
 OVERRIDE = "DALI_TOKENMIX_HOST_LIBRARY"  # a library built with other flags: sanitizers
 
 
 class HostKernels:
-    """The library and the number of threads its launches use."""
+    """One of the libraries, its parameter structs held against params.py."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,19 +46,15 @@ class HostKernels:
     ) -> None:
         """Runs kernel `name`, which takes pointers and one struct by value, and returns when it is done.
 
-        threads: one in a forked child whatever is asked, where GNU OpenMP would wait for its parent's threads. work:
-        for a library that is built to go through it as a GPU does, see grid.py.
+        work: for a library that is built to go through it as a GPU does, see grid.py.
         """
         by_value = self._argument_types[struct].from_buffer_copy(params.tobytes())
         arguments = (*map(ctypes.c_void_p, pointers), by_value)
         if self.on_grid:
             grid.run(self._library, self._library[name], arguments, work)
             return
-        before = self._library.set_threads(ctypes.c_int32(1 if _forked else threads))
-        try:
-            self._library[name](*arguments)
-        finally:
-            self._library.set_threads(ctypes.c_int32(before))  # torch, if it is there, counts on its own number
+        self._library.set_threads(ctypes.c_int32(threads))
+        self._library[name](*arguments)
 
 
 @cache
@@ -61,24 +62,22 @@ def kernels() -> HostKernels:
     """The CPU library. Raises RuntimeError with the command that builds it if there is none."""
     if chosen := os.environ.get(OVERRIDE):
         return HostKernels(Path(chosen))
-    found = sorted(PACKAGE.glob("_host*.so"))
-    if not found:
-        raise RuntimeError(
-            f"the CPU kernels are not built: no _host*.so in {PACKAGE}. "
-            "'pip install .' (or 'make' in a checkout) builds them; it needs g++ or clang++"
-        )
-    return HostKernels(found[0])
+    found = {path.name.split(".")[0]: path for path in PACKAGE.glob("_host*.so")}
+    for name in (AVX2,) * has_avx2() + (ANY,):
+        if name in found:
+            return HostKernels(found[name])
+    raise RuntimeError(
+        f"the CPU kernels are not built: no {ANY}*.so in {PACKAGE}. "
+        "'pip install .' (or 'make' in a checkout) builds them; it needs g++ or clang++"
+    )
 
 
-_forked = False
-
-
-def _after_fork() -> None:
-    global _forked
-    _forked = True
-
-
-os.register_at_fork(after_in_child=_after_fork)
+def has_avx2() -> bool:
+    """Whether this processor, and the system on it, have AVX2 and BMI."""
+    if not CPUINFO.is_file():
+        return False
+    flags = next((line.split() for line in CPUINFO.read_text().splitlines() if line.startswith("flags")), [])
+    return {"avx2", "bmi1"} <= set(flags)
 
 
 def default_threads() -> int:

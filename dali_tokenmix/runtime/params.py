@@ -39,7 +39,23 @@ TOP_K = _struct(("samples", "i4"), ("k", "i4"), ("map_h", "i4"), ("map_w", "i4")
 STRUCTS = {
     "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_w", "i4")),
     "Mirror": _struct(("image", IMAGE)),
-    "Resize": _struct(("samples", "i4"), ("out_h", "i4"), ("out_w", "i4"), ("most_h", "i4"), ("taps", "i4")),
+    "Resize": _struct(
+        ("samples", "i4"),
+        ("out_h", "i4"),
+        ("out_w", "i4"),
+        ("padded_w", "i4"),
+        ("taps", "i4"),
+        ("bands", "i4"),
+        ("scratch", "i4"),
+    ),
+    "Normalise": _struct(
+        ("samples", "i4"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("planar", "i4"),
+        ("mean", "f4", (3,)),
+        ("scale", "f4", (3,)),
+    ),
     "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
     "BlockMask": _struct(
         ("log_aspect", "f8"),

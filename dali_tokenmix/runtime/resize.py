@@ -8,37 +8,60 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..regions import Size
+from .host import default_threads
 from .launch import Work, launch
 
+BANDS = 2  # a thread at least: so many that a batch of few images keeps all of them busy
 
-def resize(images: Sequence[np.ndarray], flips: np.ndarray, size: Size, *, threads: int | None = None) -> np.ndarray:
+
+GROUP, SLACK, CHANNELS = 4, 64, 3  # as resize_lines.cuh has them
+
+
+def resize(
+    images: Sequence[np.ndarray],
+    flips: np.ndarray,
+    size: Size,
+    *,
+    threads: int | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """(N, H, W, 3) uint8: images, each (h, w, 3) uint8 in C order, by the triangle filter, scaled for antialiasing.
 
-    flips: (N,), an image is mirrored left to right where it is not 0. size: (H, W). Within one level of Pillow's
-    BILINEAR.
+    flips: (N,), an image is mirrored left to right where it is not 0. size: (H, W). out: where the result goes, if not
+    to new memory. Within one level of Pillow's BILINEAR.
 
     Raises ValueError for images of another form.
     """
     count, (out_h, out_w) = len(images), size
     for image in images:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.flags.c_contiguous:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != CHANNELS or not image.flags.c_contiguous:
             raise ValueError(f"images must be (h, w, 3) uint8 in C order, got {image.shape} {image.dtype}")
     sizes = np.array([image.shape[:2] for image in images], np.int32)
     sources = np.array([image.__array_interface__["data"][0] for image in images], np.uint64)
     flips = np.ascontiguousarray(flips, np.int32)
-    most_h = int(sizes[:, 0].max())
-    scale = max(float((sizes / np.array(size)).max()), 1.0)
-    taps = 2 * math.ceil(scale) + 1
-    where = np.empty((count, out_h + out_w, 2), np.int32)
-    weights = np.empty((count, out_h + out_w, taps), np.int32)
-    middle = np.empty((count, most_h, out_w, 3), np.uint8)
-    out = np.empty((count, out_h, out_w, 3), np.uint8)
-    scalars = {"samples": count, "out_h": out_h, "out_w": out_w, "most_h": most_h, "taps": taps}
+    taps = _up(math.ceil(2 * max(float((sizes / np.array(size)).max()), 1.0)), GROUP)
+    padded_w = _up(out_w, GROUP)
+    bands = min(out_h, math.ceil(BANDS * (threads or default_threads()) / count))
+    scratch = _pitch(int(sizes[:, 1].max()) * CHANNELS) + taps * _pitch(out_w * CHANNELS)
+    firsts = np.empty((count, out_h + padded_w), np.int32)
+    weights = np.empty((count, out_h + padded_w, taps), np.int16)
+    lines = np.empty((count, bands, scratch), np.uint8)
+    if out is None:
+        out = np.empty((count, out_h, out_w, CHANNELS), np.uint8)
+    scalars = {"samples": count, "out_h": out_h, "out_w": out_w, "padded_w": padded_w, "taps": taps, "bands": bands}
     for name, arrays, rows in (
-        ("resize_taps", (sizes, where, weights), count * (out_h + out_w)),
-        ("resize_rows", (sources, sizes, flips, where, weights, middle), count * most_h),
-        ("resize_columns", (where, weights, middle, out), count * out_h),
+        ("resize_taps", (sizes, flips, firsts, weights), firsts.size),
+        ("resize", (sources, sizes, firsts, weights, lines, out), count * bands),
     ):
         pointers = tuple(array.ctypes.data for array in arrays)
-        launch("cpu", name, "Resize", pointers, Work(rows, out_w), threads=threads, **scalars)
+        launch("cpu", name, "Resize", pointers, Work(rows, 1), threads=threads, scratch=scratch, **scalars)
     return out
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _pitch(size: int) -> int:
+    """pitch() of resize_lines.cuh."""
+    return _up(size + SLACK, 32)

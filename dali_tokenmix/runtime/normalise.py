@@ -1,0 +1,44 @@
+"""Kernels that make floats of bytes. On the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .launch import Work, launch
+
+
+def normalise(
+    images: np.ndarray,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    out: np.ndarray,
+    *,
+    planar: bool,
+    threads: int | None = None,
+) -> np.ndarray:
+    """out, (value - mean) / std of each channel, mean and std for values in [0, 1].
+
+    images: (N, H, W, 3) uint8 in C order. out: float32 or float16 in C order, (N, 3, H, W) if planar, else (N, H, W, 3).
+    """
+    samples, height, width, channels = images.shape
+    shape = (samples, channels, height, width) if planar else images.shape
+    for name, array, expected in (("images", images, (samples, height, width, 3)), ("out", out, shape)):
+        if array.shape != expected or not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be {expected} in C order, got {array.shape}")
+    if images.dtype != np.uint8 or out.dtype not in (np.float32, np.float16):
+        raise TypeError(f"images must be uint8, out float32 or float16, got {images.dtype} and {out.dtype}")
+    launch(
+        "cpu",
+        f"normalise_{out.dtype.name}",
+        "Normalise",
+        (images.ctypes.data, out.ctypes.data),
+        Work(samples * height, width),
+        threads=threads,
+        samples=samples,
+        height=height,
+        width=width,
+        planar=int(planar),
+        mean=255 * np.array(mean),
+        scale=1 / (255 * np.array(std)),
+    )
+    return out
