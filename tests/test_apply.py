@@ -200,7 +200,7 @@ def mix_in_child(threads, queue):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("threads", [None, 1, 2])
 def test_a_forked_child_of_a_process_that_mixed_with_threads_mixes_too(threads):
-    """GNU OpenMP's threads do not survive a fork: a child that waits for them waits for ever."""
+    """Threads do not survive a fork: a child that waits for its parent's waits for ever."""
     plan, images = dtm.draw(dtm.TokenMix(8), 64, 64, seed=5), provenance(64, 64, 64)
     dtm.apply(plan, images, threads=2)
     context = multiprocessing.get_context("fork")
@@ -237,7 +237,7 @@ def test_a_checked_plan_cannot_be_changed():
 
 
 def test_torch_keeps_its_threads():
-    """Both use one OpenMP: a launch on another number of threads must not leave it behind."""
+    """A launch on another number of threads must not change anybody else's."""
     before = torch.get_num_threads()
     for threads in (1, 2, 3):
         plan = dtm.draw(dtm.TokenMix(8), n=4, image_size=32)

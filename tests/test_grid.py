@@ -5,12 +5,14 @@ make grid runs the whole kernel suite in this mode; here is what that rests on, 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 import dali_tokenmix as dtm
 from dali_tokenmix import runtime
-from dali_tokenmix.runtime import grid, host
+from dali_tokenmix.runtime import grid, host, sources
 from dali_tokenmix.runtime.arrays import view
 from dali_tokenmix.runtime.mix import images_of
 from dali_tokenmix.runtime.work import Work
@@ -49,7 +51,7 @@ def everything(n=6, size=(70, 52), classes=37):
         made[kind, "row ends"] = whole
     mirrored, flips = provenance(n, *size), rng.integers(0, 2, n).astype(np.int32)
     runtime.mirror(images_of(view("images", mirrored)), view("flips", flips))
-    crops = [rng.integers(0, 256, (40 + k, 90 - k, 3), np.uint8) for k in range(n)]
+    crops = [rng.integers(0, 256, (40 + 30 * k, 90 - k, 3), np.uint8) for k in range(n)]
     plan = dtm.draw(dtm.TokenMix(5, mode="elem"), n, size, seed=3)
     maps = rng.random((n, 9, 7)).astype(np.float32)
     boxes = np.tile(np.float32([0.1, 0.2, 0.8, 0.7]), (n, 1))
@@ -59,6 +61,12 @@ def everything(n=6, size=(70, 52), classes=37):
     made |= {
         "mirror": mirrored,
         "resize": runtime.resize(crops, flips, (33, 45)),
+        "normalise": runtime.normalise(
+            provenance(n, *size), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), np.empty((n, 3, *size), np.float32), planar=True
+        ),
+        "normalise float16": runtime.normalise(
+            provenance(n, *size), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), np.empty((n, *size, 3), np.float16), planar=False
+        ),
         "block mask": plan.mask(),
         "philox": runtime.philox(rng.integers(0, 2**32, (700, 4)), rng.integers(0, 2**32, (700, 2))),
         "crop_maps": dtm.crop_maps(maps, boxes, flips, (6, 40)),
@@ -83,6 +91,14 @@ def test_any_order_and_any_number_of_blocks_give_the_same(expected, on_grid, blo
     for name, array in everything().items():
         np.testing.assert_array_equal(array, expected[name], err_msg=str(name))
     assert capfd.readouterr().err == ""
+
+
+def test_the_library_for_any_processor_gives_the_same(expected, monkeypatch):
+    """Where this one has AVX2, the tests run with the other library."""
+    path = next(sources.PACKAGE.glob(f"{host.ANY}.*"))
+    monkeypatch.setattr(host, "kernels", cache(lambda: host.HostKernels(path)))
+    for name, array in everything().items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=str(name))
 
 
 def test_every_thread_of_the_grid_is_gone_through_once(strict_library, monkeypatch):

@@ -56,6 +56,64 @@ def test_host_sees_the_batch_and_its_outputs_reach_the_graph(operator):
     np.testing.assert_array_equal(count.as_array(), [0, 1, 2, 3])
 
 
+def ragged():
+    """(1..9, 5) uint8 noise, a height a sample."""
+    return fn.random.uniform(
+        range=[0, 255],
+        shape=fn.stack(fn.random.uniform(values=list(range(1, 10)), dtype=types.INT32), 5),
+        dtype=types.UINT8,
+    )
+
+
+def test_samples_of_any_size_become_a_batch(operator):
+    def sums(samples, numbers):
+        assert len({len(sample) for sample in samples}) > 1
+        return np.stack(
+            [[sample.sum(dtype=np.int64), len(sample), number] for sample, number in zip(samples, numbers, strict=True)]
+        )
+
+    def graph():
+        source = ragged()
+        number = fn.random.uniform(range=[0, 99], dtype=types.INT32)
+        return source, number, op.of_any_size(sums, source, number, layout="C")
+
+    pipeline = built(graph)
+    for _ in range(20):
+        source, numbers, found = pipeline.run()
+        assert found.layout() == "C"
+        for k, row in enumerate(found.as_array()):
+            sample = source.at(k)
+            assert row.tolist() == [sample.sum(dtype=np.int64), len(sample), numbers.at(k)]
+
+
+def test_what_becomes_of_ragged_samples_is_not_copied(monkeypatch):
+    monkeypatch.setenv(op.FALLBACK, "0")
+    made, seen = [], []
+
+    def graph():
+        batch = op.of_any_size(lambda samples: made.append(np.zeros((4, 3))) or made[-1], ragged(), layout="C")
+        return (op.in_place(lambda view: seen.append(view.address), batch),)
+
+    pipeline = built(graph)
+    pipeline.run()
+    assert seen[0] == made[0].ctypes.data
+
+
+def test_an_error_over_ragged_samples_arrives_and_the_pipeline_goes_on(operator):
+    calls = []
+
+    def fails_once(samples):
+        calls.append(len(samples))
+        if len(calls) == 1:
+            raise ValueError("only this once")
+        return np.zeros((len(samples), 2), np.float32)
+
+    pipeline = built(lambda: (op.of_any_size(fails_once, ragged(), layout="C"),), prefetch_queue_depth=1)
+    with pytest.raises(RuntimeError, match="only this once"):
+        pipeline.run()
+    assert pipeline.run()[0].as_array().shape == (4, 2)
+
+
 def test_in_place_hands_on_the_address_that_came_in(monkeypatch):
     monkeypatch.setenv(op.FALLBACK, "0")
     seen = []

@@ -18,7 +18,7 @@ def normalise(
 ) -> np.ndarray:
     """out, (value - mean) / std of each channel, mean and std for values in [0, 1].
 
-    images: (N, H, W, 3) uint8 in C order. out: float32 or float16 in C order, (N, 3, H, W) if planar, else (N, H, W, 3).
+    images: (N, H, W, 3) uint8. out: float32 or float16, (N, 3, H, W) if planar, else (N, H, W, 3). Both in C order.
     """
     samples, height, width, channels = images.shape
     shape = (samples, channels, height, width) if planar else images.shape

@@ -8,8 +8,14 @@ from math import prod
 
 import numpy as np
 
-SPARE = 4  # pieces of memory nobody holds that are kept
-HELD_HERE = 3  # references to one: the list, the loop's variable, getrefcount()'s argument
+SPARE = 4  # pieces of memory that nobody holds are kept
+
+
+def _references(arrays: list[np.ndarray]) -> list[int]:
+    return [sys.getrefcount(array) for array in arrays]
+
+
+UNHELD = _references([np.empty(0)])[0]  # by a list alone; how Python counts is its own affair
 
 
 class Pool:
@@ -23,12 +29,13 @@ class Pool:
         """An array in C order, whatever it holds."""
         size = prod(shape) * np.dtype(dtype).itemsize
         with self._lock:
-            free = [memory for memory in self._memory if sys.getrefcount(memory) == HELD_HERE]
-            fits = next((memory for memory in reversed(free) if memory.nbytes == size), None)
-            drop = {id(memory) for memory in free if memory is not fits}
-            if len(drop) > SPARE:
-                self._memory = [memory for memory in self._memory if id(memory) not in drop]
-            if fits is None:
-                fits = np.empty(size, np.uint8)
-                self._memory.append(fits)
-            return fits.view(dtype).reshape(shape)
+            held = [count > UNHELD for count in _references(self._memory)]
+            free = [memory for memory, busy in zip(self._memory, held, strict=True) if not busy]
+            found = next((memory for memory in free if memory.nbytes == size), None)
+            if len(free) > SPARE:
+                self._memory = [memory for memory, busy in zip(self._memory, held, strict=True) if busy]
+                self._memory += [] if found is None else [found]
+            if found is None:
+                found = np.empty(size, np.uint8)
+                self._memory.append(found)
+            return found.view(dtype).reshape(shape)
