@@ -25,7 +25,7 @@ from tests.compiled import KERNELS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SECTIONS = ("tests", "kernels", "targets", "teacher", "loader", "overhead")
-ON_THE_HOST_ONLY = {"block_mask", "philox", "resize_taps", "resize", "normalise"}
+ON_THE_HOST_ONLY = {"block_mask", "philox", "resize_taps", "resize", "normalise_float32", "normalise_float16"}
 WITHOUT = """
 import runpy, sys
 class Blocker:

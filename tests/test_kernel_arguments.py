@@ -16,7 +16,7 @@ from tests.compiled import ALL_KERNELS
 from tests.test_grid import everything
 
 BYTES = "bytes"  # of any dtype
-ITEMS = {"uint8_t": BYTES, "uint16_t": "float16", "float": "float32", "Entry": "float32", "Window": "int32"}
+ITEMS = {"uint8_t": BYTES, "uint16_t": "float16", "int16_t": "int16", "float": "float32", "Entry": "float32"}
 ITEMS |= {"int32_t": "int32", "uint32_t": "uint32", "uint64_t": "uint64"}
 NAMED = {"rows": "plan"}  # what the launcher's variable is called -> the kernel's parameter
 
@@ -38,7 +38,7 @@ def launches():
         return noting
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("mix", "score", "relabel", "resize", "draw"):
+        for name in ("mix", "score", "relabel", "resize", "normalise", "draw"):
             module = import_module(f"dali_tokenmix.runtime.{name}")
             patch.setattr(module, "launch", note(module.launch))
         everything()

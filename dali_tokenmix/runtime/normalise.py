@@ -22,9 +22,8 @@ def normalise(
     """
     samples, height, width, channels = images.shape
     shape = (samples, channels, height, width) if planar else images.shape
-    for name, array, expected in (("images", images, (samples, height, width, 3)), ("out", out, shape)):
-        if array.shape != expected or not array.flags.c_contiguous:
-            raise ValueError(f"{name} must be {expected} in C order, got {array.shape}")
+    _check("images", images, (samples, height, width, 3))
+    _check("out", out, shape)
     if images.dtype != np.uint8 or out.dtype not in (np.float32, np.float16):
         raise TypeError(f"images must be uint8, out float32 or float16, got {images.dtype} and {out.dtype}")
     launch(
@@ -42,3 +41,8 @@ def normalise(
         scale=1 / (255 * np.array(std)),
     )
     return out
+
+
+def _check(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or not array.flags.c_contiguous:
+        raise ValueError(f"{name} must be {shape} in C order, got {array.shape}")
