@@ -48,7 +48,7 @@ def normalised(
         out = pool.take(shape, dtype)
         return (runtime.normalise(batch, mean, std, out, planar=planar, threads=threads),)
 
-    return fn.reshape(op.host(normalise_batch, images)[0], layout=layout[1:])
+    return op.host(normalise_batch, images, layout=layout[1:])[0]
 
 
 def mirror(images: DataNode, flips: DataNode) -> DataNode:

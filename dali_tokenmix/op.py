@@ -26,14 +26,17 @@ FALLBACK = "DALI_TOKENMIX_FALLBACK"
 Host = Callable[..., Sequence[np.ndarray]]
 
 
-def host(function: Host, *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
-    """Runs function(*arrays) -> arrays on the CPU: read-only (N, ...) arrays in, `outputs` new ones out."""
+def host(function: Host, *inputs: DataNode, outputs: int = 1, layout: str | None = None) -> tuple[DataNode, ...]:
+    """Runs function(*arrays) -> arrays on the CPU: read-only (N, ...) arrays in, `outputs` new ones out.
+
+    layout: of a sample of the output, where there is one.
+    """
 
     def on_batch(*capsules: Any) -> Sequence[Any]:
         arrays = function(*(np.from_dlpack(_Capsule(capsule)) for capsule in capsules))
         return [np.require(array, requirements=["C", "W"]) for array in arrays]
 
-    return _operator_of(on_batch, function, inputs, "cpu", outputs)
+    return _operator_of(on_batch, function, inputs, "cpu", outputs, layout=layout)
 
 
 def of_any_size(function: Callable[..., np.ndarray], *inputs: DataNode, layout: str) -> DataNode:
@@ -60,7 +63,7 @@ def of_any_size(function: Callable[..., np.ndarray], *inputs: DataNode, layout: 
         node: Any = fn.python_function(*inputs, function=copied, batch_processing=True, output_layouts=layout)
         return node
     numbers: Any = fn.python_function(*inputs, function=check_in, batch_processing=True)
-    return fn.reshape(host(check_out, numbers)[0], layout=layout)
+    return host(check_out, numbers, layout=layout)[0]
 
 
 def in_place(function: Callable[..., None], images: DataNode, *others: DataNode) -> DataNode:
@@ -138,10 +141,12 @@ def _operator_of(
     device: str,
     outputs: int,
     library: str = "cupy",
+    layout: str | None = None,
 ) -> tuple[DataNode, ...]:
     """on_batch(*capsules) by the whole-batch operator, or on_copies(*arrays) by the fallback."""
+    layouts: dict[str, Any] = {} if layout is None else {"output_layouts": layout}
     if not whole_batch_available():
-        return _per_sample(on_copies, inputs, device, outputs)
+        return _per_sample(on_copies, inputs, device, outputs, layouts)
 
     def on_gpu(stream: int, *objects: Any) -> tuple[Any, ...]:
         return streams.call(on_batch, stream, objects, library)
@@ -151,11 +156,13 @@ def _operator_of(
 
     operator = _operator()
     assert operator is not None  # whole_batch_available() says so
-    nodes = operator(on_gpu if device == "gpu" else on_cpu, device=device, num_outputs=outputs)(*inputs)
+    nodes = operator(on_gpu if device == "gpu" else on_cpu, device=device, num_outputs=outputs, **layouts)(*inputs)
     return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
 
 
-def _per_sample(function: Callable[..., Any], inputs: Sequence[DataNode], device: str, outputs: int) -> tuple:
+def _per_sample(
+    function: Callable[..., Any], inputs: Sequence[DataNode], device: str, outputs: int, layouts: dict[str, Any]
+) -> tuple:
     """The documented operator: lists of samples in, stacked to a batch, and lists out."""
     numpy = _array_module(device)
 
@@ -165,7 +172,7 @@ def _per_sample(function: Callable[..., Any], inputs: Sequence[DataNode], device
         return lists if outputs > 1 else lists[0]
 
     nodes: Any = fn.python_function(
-        *inputs, function=callback, num_outputs=outputs, device=device, batch_processing=True
+        *inputs, function=callback, num_outputs=outputs, device=device, batch_processing=True, **layouts
     )
     return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
 
