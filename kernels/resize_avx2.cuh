@@ -49,8 +49,6 @@ DEVICE void across(const uint8_t* line, const Taps& x, uint8_t* out) {
   across_of<0>(line, x, out);
 }
 
-const int32_t BLOCK = 32;  // bytes of a line
-
 DEVICE __m256i block(const Lines& lines, const int16_t* weights, int32_t count, int32_t x) {
   const __m256i zero = _mm256_setzero_si256();
   __m256i s0 = _mm256_set1_epi32(HALF), s1 = s0, s2 = s0, s3 = s0;

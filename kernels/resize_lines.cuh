@@ -5,6 +5,7 @@
 
 const int32_t FRACTION = 15, ONE = 1 << FRACTION, HALF = ONE / 2, CHANNELS = 3;
 const int32_t GROUP = 4;   // outputs of across() that are made together, and taps that are read together
+const int32_t BLOCK = 32;  // bytes of a line that down() makes together
 const int32_t SLACK = 64;  // bytes behind a line that may be read, whatever they hold
 
 // Bytes from a line to the next in scratch memory.
@@ -63,12 +64,16 @@ DEVICE void across(const uint8_t* line, const Taps& x, uint8_t* out) {
   }
 }
 
-// taps: of this output, `count` weights. out: exactly `bytes`.
+// weights: `count` of them. out: exactly `bytes`.
 DEVICE void down(const Lines& lines, const int16_t* weights, int32_t count, int32_t bytes, uint8_t* out) {
-  for (int32_t x = 0; x < bytes; ++x) {
-    int32_t sum = HALF;
-    for (int32_t k = 0; k < count; ++k) sum += lines[k][x] * weights[k];
-    out[x] = (uint8_t)(sum >> FRACTION);
+  for (int32_t x0 = 0; x0 < bytes; x0 += BLOCK) {
+    int32_t sums[BLOCK], here = bytes - x0 < BLOCK ? bytes - x0 : BLOCK;
+    for (int32_t x = 0; x < BLOCK; ++x) sums[x] = HALF;
+    for (int32_t k = 0; k < count; ++k) {
+      const uint8_t* in = lines[k] + x0;
+      for (int32_t x = 0; x < here; ++x) sums[x] += in[x] * weights[k];
+    }
+    for (int32_t x = 0; x < here; ++x) out[x0 + x] = (uint8_t)(sums[x] >> FRACTION);
   }
 }
 #endif
