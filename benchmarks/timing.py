@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,15 +19,23 @@ def interleaved(work: dict[str, Callable[[int], object]], rounds: int) -> dict[s
     A function gets the number of the call, to pick fresh memory with.
     """
     seconds = {name: np.zeros(rounds) for name in work}
-    call = 0
-    for number in range(-1, rounds):
-        for name, function in work.items():
-            start = time.perf_counter()
-            function(call)
-            if number >= 0:
-                seconds[name][number] = time.perf_counter() - start
-            call += 1
+    for call, (number, name) in enumerate(turns(work, rounds)):
+        start = time.perf_counter()
+        work[name](call)
+        if number >= 0:
+            seconds[name][number] = time.perf_counter() - start
     return seconds
+
+
+def turns(names: Iterable[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """(round, name): each name once a round, in an order drawn anew, the same in every run. Round -1 is to warm up.
+
+    What always follows the same neighbour would always find the caches as that one leaves them.
+    """
+    rng, drawn = np.random.default_rng(0), list(names)
+    for number in range(-1, rounds):
+        for k in rng.permutation(len(drawn)):
+            yield number, drawn[k]
 
 
 def spread(values: np.ndarray, scale: float = 1.0, digits: int = 2) -> str:

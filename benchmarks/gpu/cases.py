@@ -78,13 +78,13 @@ def check(case: Case, place: Cpu) -> dict[str, Any]:
 def timed(case: Case, place: Cpu, rounds: int) -> list[dict[str, Any]]:
     """A row a kernel: milliseconds, GB/s of the bytes it must move, and those of a copy that moves as many."""
     checked = check(case, place)
-    copies = min(MOST_COPIES, max(2, math.ceil(2 * place.cache / sum(array.nbytes for array in case.arrays))))
+    copies = copies_of(case, place)
     rows = []
     for width in case.widths or (None,):
         runs = [carried_out(case, place, width) for _ in range(copies)]
         for number, launch in enumerate(runs[0].launches):
-            moved = int(case.traffic[launch.kernel].bytes * case.samples)
-            buffers = [place.put(np.ones((2, max(1, moved // 2)), np.uint8)) for _ in range(copies)]
+            moved = moved_by(case, launch)
+            buffers = copy_buffers(place, moved, copies)
             work: dict[str, Callable[[int], object]] = {
                 "copy": lambda call, buffers=buffers: place.copy(*buffers[call % len(buffers)]),
                 "kernel": lambda call, n=number, runs=runs: runs[call % len(runs)].launches[n].again(),
@@ -103,6 +103,21 @@ def timed(case: Case, place: Cpu, rounds: int) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def copies_of(case: Case, place: Cpu, least: int = 2) -> int:
+    """How many copies of a case, taken in turn, come from memory and not from a cache."""
+    return min(MOST_COPIES, max(least, math.ceil(2 * place.cache / sum(array.nbytes for array in case.arrays))))
+
+
+def moved_by(case: Case, launch: Launch) -> int:
+    """Bytes that a launch must read and write."""
+    return int(case.traffic[launch.kernel].bytes * case.samples)
+
+
+def copy_buffers(place: Cpu, moved: int, copies: int) -> list[Any]:
+    """Pairs of buffers; to copy the second to the first moves so many bytes."""
+    return [place.put(np.ones((2, max(1, moved // 2)), np.uint8)) for _ in range(copies)]
 
 
 def compare(what: str, found: Ran, expected: Ran, atol: float) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from traffic import ITEM, Shapes, Traffic, mixing
+from traffic import ITEM, Shapes, mixing
 
 import dali_tokenmix as dtm
 from dali_tokenmix import reference, runtime
@@ -29,17 +29,10 @@ MIXERS = {
 
 def cases(shapes: Shapes) -> Iterator[Case]:
     """TokenMix, CutMix and MixUp in every dtype, each width against the others, and mirroring."""
-    rng = np.random.default_rng(0)
-    size = (shapes.height, shapes.width)
-    pixels = rng.integers(0, 256, (shapes.batch, *size, shapes.channels), np.uint8)
     for dtype, layout in FORMS:
-        images = pixels.astype(dtype)
-        for kernel, mixer in MIXERS.items():
-            made = mixer(patch_size=shapes.patch) if kernel == "exchange_tokens" else mixer()
-            plan = dtm.draw(made, shapes.batch, size, seed=1)
-            share = float(np.where(plan.other > 0, plan.other, 0).mean())
-            yield _mixing(plan, images, layout, mixing(kernel, dtype, layout, replace(shapes, share=share)))
-    flips = np.ones(shapes.batch, np.int32)
+        for kernel in MIXERS:
+            yield mixing_case(kernel, dtype, layout, shapes)
+    pixels, flips = noise(shapes), np.ones(shapes.batch, np.int32)
     yield Case(
         "mirror uint8 NHWC",
         (pixels, flips),
@@ -50,7 +43,23 @@ def cases(shapes: Shapes) -> Iterator[Case]:
     )
 
 
-def _mixing(plan: Plan, images: np.ndarray, layout: Any, traffic: Traffic) -> Case:
+def noise(shapes: Shapes) -> np.ndarray:
+    """(N, H, W, C) uint8."""
+    shape = (shapes.batch, shapes.height, shapes.width, shapes.channels)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def plan_of(kernel: str, shapes: Shapes) -> Plan:
+    """The plan that this kernel carries out."""
+    mixer = MIXERS[kernel](patch_size=shapes.patch) if kernel == "exchange_tokens" else MIXERS[kernel]()
+    return dtm.draw(mixer, shapes.batch, (shapes.height, shapes.width), seed=1)
+
+
+def mixing_case(kernel: str, dtype: str, layout: Any, shapes: Shapes) -> Case:
+    """One of MIXERS on a batch of noise."""
+    plan, images = plan_of(kernel, shapes), noise(shapes).astype(dtype)
+    share = float(np.where(plan.other > 0, plan.other, 0).mean())
+    traffic = mixing(kernel, dtype, layout, replace(shapes, share=share))
     kinds = tuple(region.shape for region in plan.regions)
     offsets, size = region_offsets(kinds), plan.image_size
 
@@ -62,12 +71,12 @@ def _mixing(plan: Plan, images: np.ndarray, layout: Any, traffic: Traffic) -> Ca
     def laid_out(batch: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(batch if layout == "NHWC" else batch.transpose(0, 3, 1, 2))
 
-    widths = (1, 2, 4, 8, 16) if traffic.kernel != "blend" else (ITEM[images.dtype.name], 16)
+    widths = (1, 2, 4, 8, 16) if kernel != "blend" else (ITEM[dtype], 16)
     return Case(
-        f"{traffic.kernel} {images.dtype.name} {layout}",
+        f"{kernel} {dtype} {layout}",
         (laid_out(images), plan.packed),
         run,
-        {traffic.kernel: traffic},
+        {kernel: traffic},
         len(plan),
         lambda: [laid_out(reference.mixed(plan, images))],
         widths=widths,

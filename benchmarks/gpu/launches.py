@@ -34,6 +34,10 @@ class Launch:
     def again(self) -> None:
         launch(self.device, self.name, self.struct, self.pointers, self.work, **self.scalars)
 
+    def on_threads(self, threads: int) -> Launch:
+        """The same on so many CPU threads. A GPU does not mind."""
+        return replace(self, scalars=self.scalars | {"threads": threads})
+
     def of_width(self, width: int) -> Launch:
         """The same with accesses of so many bytes."""
         stem, old = self.name.rsplit("_", 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import turns
 
 from dali_tokenmix import devices
 
@@ -129,11 +130,10 @@ def interleaved(
 ) -> dict[str, np.ndarray]:
     """Seconds of a call by measure(function, call, repeat): {name: (rounds,)}. Turns, after one uncounted round."""
     seconds = {name: np.zeros(rounds) for name in work}
-    for number in range(-1, rounds):
-        for name, function in work.items():
-            found = measure(function, number + 1, repeat)
-            if number >= 0:
-                seconds[name][number] = found
+    for number, name in turns(work, rounds):
+        found = measure(work[name], number + 1, repeat)
+        if number >= 0:
+            seconds[name][number] = found
     return seconds
 
 
