@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class Batch:
     top: tuple[np.ndarray, np.ndarray]  # ids int32, scores float16, as a store keeps them
     rois: torch.Tensor  # (N, 5): sample, x0, y0, x1, y1 in cells
     own: torch.Tensor  # (N,) int64: labels
+    mirrored: torch.Tensor  # (N,) bool: flips
 
     @classmethod
     def of(cls, store: dtm.LabelStore, n: int, seed: int) -> Batch:
@@ -45,15 +46,21 @@ class Batch:
         cells = torch.from_numpy(boxes[:, [1, 0, 3, 2]] * np.float32(store.map_size[0]))
         rois, own = torch.column_stack([torch.arange(n), cells]), torch.from_numpy(labels).long()
         top = ids.int().numpy(), scores.astype(np.float16)
-        return cls(indices, labels, boxes, flips, plan, ids, torch.from_numpy(scores).float(), top, rois, own)
+        known, mirrored = torch.from_numpy(scores).float(), torch.from_numpy(flips)
+        return cls(indices, labels, boxes, flips, plan, ids, known, top, rois, own, mirrored)
+
+    def to(self, device: str) -> Batch:
+        """The same with torch's part on a device."""
+        tensors = {f.name: t.to(device) for f in fields(self) if isinstance(t := getattr(self, f.name), torch.Tensor)}
+        return replace(self, **tensors)
 
 
 def dense(batch: Batch) -> torch.Tensor:
     """The released way, for the whole batch at once: a plane for every class, all of them cut, one of them kept."""
     samples, _, height, width = batch.scores.shape
-    planes = torch.zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
+    planes = batch.scores.new_zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
     cropped = roi_align(planes, batch.rois, GRID, aligned=True)
-    return torch_targets(cropped[torch.arange(samples), batch.own], batch)
+    return torch_targets(cropped[torch.arange(samples, device=cropped.device), batch.own], batch)
 
 
 def one_plane(batch: Batch) -> torch.Tensor:
@@ -65,23 +72,30 @@ def one_plane(batch: Batch) -> torch.Tensor:
 def dense_relabel(batch: Batch, tokens: bool) -> tuple[torch.Tensor, ...]:
     """ReLabel's targets (N, C), and with tokens TokenLabeling's (N, 196, C): all classes get a plane, cut, softmax."""
     samples, _, height, width = batch.scores.shape
-    planes = torch.zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
-    partner, mask = torch.tensor(batch.plan.partner), torch.from_numpy(batch.plan.mask()).bool()
+    planes = batch.scores.new_zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
+    partner, mask, own, other = sent(batch)
     labels = roi_align(planes, batch.rois, (1, 1), aligned=True)[:, :, 0, 0].softmax(1)
-    own, other = (torch.tensor(weights)[:, None] for weights in (batch.plan.own, batch.plan.other))
+    own, other = own[:, None], other[:, None]
     targets = (1 - SMOOTHING) * (own * labels + other * labels[partner]) + SMOOTHING / CLASSES
     if not tokens:
         return (targets,)
     cropped = roi_align(planes, batch.rois, GRID, aligned=True).softmax(1)
-    cropped = cropped.where(~torch.from_numpy(batch.flips)[:, None, None, None], cropped.flip(3))
-    return targets, cropped.where(~mask[:, None], cropped[partner]).flatten(2).transpose(1, 2)
+    cropped = cropped.where(~batch.mirrored[:, None, None, None], cropped.flip(3))
+    return targets, cropped.where(~mask[:, None].bool(), cropped[partner]).flatten(2).transpose(1, 2)
 
 
 def torch_targets(maps: torch.Tensor, batch: Batch) -> torch.Tensor:
     """(N, CLASSES) from each sample's map of its own class, cropped, (N, 14, 14)."""
-    maps = maps.where(~torch.from_numpy(batch.flips)[:, None, None], maps.flip(2))
+    maps = maps.where(~batch.mirrored[:, None, None], maps.flip(2))
     maps = maps / maps.sum((1, 2), keepdim=True)
-    mask, partner = torch.from_numpy(batch.plan.mask()), torch.tensor(batch.plan.partner)
+    partner, mask, _, _ = sent(batch)
     shown = torch.stack([((1 - mask) * maps).sum((1, 2)), (mask * maps[partner]).sum((1, 2))], 1)
     classes = torch.stack([batch.own, batch.own[partner]], 1)
-    return torch.full((len(maps), CLASSES), SMOOTHING / CLASSES).scatter_add_(1, classes, (1 - SMOOTHING) * shown)
+    floor = maps.new_full((len(maps), CLASSES), SMOOTHING / CLASSES)
+    return floor.scatter_add_(1, classes, (1 - SMOOTHING) * shown)
+
+
+def sent(batch: Batch) -> tuple[torch.Tensor, ...]:
+    """The plan where torch's part is: partner (N,), mask (N, 14, 14) uint8, own and other (N,)."""
+    plan = batch.plan
+    return tuple(torch.tensor(part).to(batch.own.device) for part in (plan.partner, plan.mask(), plan.own, plan.other))

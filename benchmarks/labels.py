@@ -20,13 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from dense_labels import CLASSES, GRID, IMAGE, SMOOTHING, Batch, dense, dense_relabel, one_plane
+from stores import names_only, write_store
 from throughput import make_photographs
 from timing import describe_machine, interleaved, spread
 
 import dali_tokenmix as dtm
-from dali_tokenmix.dataset import ImageFolder, scan
-from dali_tokenmix.label_store import rows
-from dali_tokenmix.label_store.writer import Run
+from dali_tokenmix.dataset import scan
 
 STORES = {"7 x 7 uint8": (7, "uint8"), "18 x 18 uint8": (18, "uint8"), "18 x 18 float16": (18, "float16")}
 LARGEST = "18 x 18 float16"
@@ -47,8 +46,7 @@ def main() -> None:
     print(f"{describe_machine()}\ntorch on {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}\n")
     with tempfile.TemporaryDirectory() as folder:
         print(f"writing stores of {options.samples} maps", flush=True)
-        files = tuple(f"class/{number:07}.jpg" for number in range(options.samples))
-        data = ImageFolder(Path(folder), ("class",), files, np.zeros(options.samples, np.int32), {})
+        data = names_only(Path(folder), options.samples)
         stores = {name: write_store(Path(folder) / name, data, *kind) for name, kind in STORES.items()}
         store_path(stores, options)
         label_maps(stores[LARGEST], options)
@@ -174,18 +172,6 @@ def verdict(line: str, holds: bool) -> None:
 def from_store(store: dtm.LabelStore, batch: Batch) -> np.ndarray:
     maps = dtm.crop_maps(store.maps(batch.indices), batch.boxes, batch.flips, GRID)
     return dtm.soft_targets(dtm.scored(batch.plan, maps), batch.labels, CLASSES, SMOOTHING)
-
-
-def write_store(path: Path, data: ImageFolder, side: int, kind: str) -> dtm.LabelStore:
-    """A map of noise for each file, checked, by the writer that make-labels has."""
-    maps = np.random.default_rng(0).exponential(1, (len(data.files), side, side))
-    run = Run(path, rows.describe(data, {"teacher": "noise"}, (side, side), kind, 0), {}, step=len(data.files))
-    with run.journal(0) as journal:
-        journal.append(rows.pack(run.layout, data.files, maps))
-    store = run.finish(0)
-    error = np.abs(store.maps(np.arange(len(store))) - maps).max((1, 2)) / maps.max((1, 2))
-    assert error.max() < 1 / 509, error.max()
-    return store
 
 
 if __name__ == "__main__":

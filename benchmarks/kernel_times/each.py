@@ -57,18 +57,18 @@ def of_case(
     runs = [carried_out(case, place) for _ in range(copies_of(case, place, COPIES))]
     kept = [place.get(array) for array in runs[0].kept]
     for number, launch in enumerate(runs[0].launches):
-        work = launches_and_copy(case, launch, place, [run.launches[number] for run in runs])
+        work = launches_and_copy(case, place, [run.launches[number] for run in runs], ways(place))
         work |= forms(problem_of(case, launch.kernel, kept, shapes), place)
         name = case.name if case.name.startswith(launch.kernel) else f"{launch.kernel}, {case.name}"
         found = interleaved(place.measure, work, rounds, CALLS[place.device])
         yield Timed(name, moved_by(case, launch), found)
 
 
-def launches_and_copy(case: Case, launch: Launch, place: Cpu, same: list[Launch]) -> Work:
-    """A copy, and the launch in every way; `same` is that launch on several copies of its arrays."""
-    buffers = copy_buffers(place, moved_by(case, launch), len(same))
+def launches_and_copy(case: Case, place: Cpu, same: list[Launch], on: dict[str, int]) -> Work:
+    """A copy, and the launch on so many threads by name; `same` is that launch on several copies of its arrays."""
+    buffers = copy_buffers(place, moved_by(case, same[0]), len(same))
     work: Work = {"copy": lambda call: place.copy(*buffers[call % len(buffers)])}
-    for way, threads in ways(place).items():
+    for way, threads in on.items():
         set_up = [one.on_threads(threads) for one in same]
         work[way] = lambda call, set_up=set_up: set_up[call % len(set_up)].again()
     return work

@@ -44,8 +44,10 @@ def _axis_weights(low: Tensor, high: Tensor, cells: int, bins: int) -> Tensor:
     start, length = low * cells, (high * cells - low * cells) / bins
     count = length.ceil()[:, None, None]
     point = torch.arange(-(-cells // bins), device=low.device)
-    at = start[:, None, None] - 0.5 + length[:, None, None] * (
-        torch.arange(bins, device=low.device)[:, None] + (point + 0.5) / count
+    at = (
+        start[:, None, None]
+        - 0.5
+        + length[:, None, None] * (torch.arange(bins, device=low.device)[:, None] + (point + 0.5) / count)
     )
     near = 1 - (at.clamp(0, cells - 1)[..., None] - torch.arange(cells, device=low.device)).abs()
     return (near.clamp(0) * (point < count)[..., None]).sum(2) / count
