@@ -40,6 +40,11 @@ class Way:
     layout: str
     mix: Mix
     smoothing: float = SMOOTHING
+    as_in_pipeline: bool = False
+
+    @property
+    def ours(self) -> bool:
+        return isinstance(self.mix, Ours)
 
     @property
     def name(self) -> str:
@@ -58,15 +63,17 @@ def all_ways(place: Cpu, shapes: Shapes, labelled: list[Batch]) -> list[Way]:
 
 
 def _ours(place: Cpu, labels: torch.Tensor, size: int, labelled: list[Batch]) -> Iterator[Way]:
-    """In place, on as many threads as the pipeline's mixing has, which is one, and on all."""
+    """In place. The pipeline mixes uint8 on one thread, which is the first of ways()."""
     mixers = {"TokenMix": dtm.TokenMix(PATCH), "CutMix": dtm.CutMix(), "MixUp": dtm.MixUp()}
+    first = next(iter(ways(place)))
     for dtype, layout in FORMS:
         for way, threads in ways(place).items():
+            as_in_pipeline = (dtype, way) == ("uint8", first)
             for what, mixer in mixers.items():
-                yield Way(f"ours, {way}", what, dtype, layout, Ours(place, mixer, labels, size, layout, threads))
-    way, threads = next(iter(ways(place).items()))
-    ours = Ours(place, mixers["TokenMix"], labels, size, "NHWC", threads, labelled)
-    yield Way(f"ours, {way}", WITH_MAPS, "uint8", "NHWC", ours)
+                mix = Ours(place, mixer, labels, size, layout, threads)
+                yield Way(f"ours, {way}", what, dtype, layout, mix, as_in_pipeline=as_in_pipeline)
+    mix = Ours(place, mixers["TokenMix"], labels, size, "NHWC", ways(place)[first], labelled)
+    yield Way(f"ours, {first}", WITH_MAPS, "uint8", "NHWC", mix, as_in_pipeline=True)
 
 
 class Ours:
