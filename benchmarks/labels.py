@@ -1,9 +1,10 @@
-"""What stored label maps cost: milliseconds a batch, images a second of a Loader, bytes on disk, read and sent.
+"""What a teacher's labels cost: milliseconds a batch, images a second of a Loader, bytes on disk, read and sent.
 
-Batch: look maps up in a store, cut them to crops and flips, score a TokenMix plan, make dense targets; on one thread.
+Store: look maps up, cut them to crops and flips, score a TokenMix plan, make dense targets; on a CPU on one thread.
 Against it torch, from 18 x 18 cells of five logits and class ids each, in memory: "dense" as the released TokenMix code
 does it (all classes get a plane, roi_align cuts them all, one is kept; here the whole batch at once), "one plane" with
-the plane of the image's class alone. Loader: supervision="tokenmix" from a store against "imagenet" on the same
+the plane of the image's class alone. Online: the same targets by a small teacher on clean images, beside its features
+alone and beside the maps of all classes. Loader: supervision="tokenmix" from a store against "imagenet" on the same
 photographs. What is compared takes turns. `python benchmarks/labels.py --help`.
 """
 
@@ -11,170 +12,158 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
-from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from dense_labels import CLASSES, GRID, IMAGE, SMOOTHING, Batch, dense, dense_relabel, one_plane
+from dense_labels import Batch, dense, dense_relabel, one_plane
+from gpu.place import Cpu, Gpu, interleaved
+from label_costs.loader import loaders
+from label_costs.paths import AtDevice, OnHost, Online
+from label_costs.sizes import sizes
+from results import Results, common_options, say
 from stores import names_only, write_store
-from throughput import make_photographs
-from timing import describe_machine, interleaved, spread
+from timing import describe_machine, spread, verdict
 
 import dali_tokenmix as dtm
-from dali_tokenmix.dataset import scan
 
 STORES = {"7 x 7 uint8": (7, "uint8"), "18 x 18 uint8": (18, "uint8"), "18 x 18 float16": (18, "float16")}
 LARGEST = "18 x 18 float16"
-MOST_GB = {"7 x 7 uint8": 0.1, "18 x 18 uint8": 0.6}  # for ImageNet
-IMAGENET, RELEASED_GB = 1_281_167, 8.3  # files, and what the released trees take in as many
 COPIES = 4  # of a batch, taken in turn
-WARM_UP, TURN = 4, 8  # batches of a Loader's turn: more than it makes ahead, then by the clock
+MOST_MS, LEAST_RATIO = 2, 100  # of a batch of 128 from a store, and of the dense way by it
 
 
 def main() -> None:
+    options = arguments()
+    results, place = Results("labels", options.device), Gpu() if options.device == "gpu" else Cpu()
+    threads = torch.get_num_threads()
+    print(f"{describe_machine()}; {options.device}\ntorch on {threads} threads; load {os.getloadavg()[0]:.2f}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        measured(Path(folder), place, options, results)
+    if options.quick:
+        print("  not judged but for sizes: the targets are for the default sizes, not for --quick")
+    say(f"{len(results.rows)} rows in {results.write(options.results)}; load {os.getloadavg()[0]:.2f}")
+
+
+def measured(folder: Path, place: Cpu, options: argparse.Namespace, results: Results) -> None:
+    """Prints the tables of the sections asked for, and adds their rows."""
+    say(f"writing stores of {options.samples} maps")
+    data = names_only(folder, options.samples)
+    stores = {name: write_store(folder / name, data, *kind) for name, kind in STORES.items()}
+    ours: OnHost | AtDevice = OnHost() if place.device == "cpu" else AtDevice(place)
+    if "batches" in options.only:
+        store_path(stores, ours, place, options, results)
+        label_maps(stores[LARGEST], ours, place, options, results)
+        online(stores[LARGEST], place, options, results)
+    if "loader" in options.only:
+        loaders(folder, STORES[LARGEST], place, options, results)
+    if "sizes" in options.only:
+        sizes(stores, folder, results)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=128, help="of the store path (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=4096, help="in a store (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=20, help="of the store path (default: %(default)s)")
-    parser.add_argument("--loader-rounds", type=int, default=24, help="of the Loader (default: %(default)s)")
+    common_options(parser)
+    sections = ("batches", "loader", "sizes")
+    parser.add_argument("--only", nargs="+", choices=sections, default=sections, help="(default: all)")
+    parser.add_argument("--batch-size", type=int, help="of the paths (default: 128; quick: 8)")
+    parser.add_argument("--samples", type=int, help="in a store (default: 4096; quick: 64)")
+    parser.add_argument("--rounds", type=int, help="of the paths (default: 20; quick: 2)")
+    parser.add_argument("--loader-rounds", type=int, help="of the Loader (default: 24; quick: 2)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads of a Loader")
     options = parser.parse_args()
-    print(f"{describe_machine()}\ntorch on {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}\n")
-    with tempfile.TemporaryDirectory() as folder:
-        print(f"writing stores of {options.samples} maps", flush=True)
-        data = names_only(Path(folder), options.samples)
-        stores = {name: write_store(Path(folder) / name, data, *kind) for name, kind in STORES.items()}
-        store_path(stores, options)
-        label_maps(stores[LARGEST], options)
-        loaders(Path(folder), options)
-        sizes(stores, options)
+    usual = {"batch_size": (128, 8), "samples": (4096, 64), "rounds": (20, 2), "loader_rounds": (24, 2)}
+    for name, (whole, quick) in usual.items():
+        setattr(options, name, getattr(options, name) or (quick if options.quick else whole))
+    options.loader_batch, options.photographs = (8, 32) if options.quick else (64, 512)
+    return options
 
 
-def store_path(stores: dict[str, dtm.LabelStore], options: argparse.Namespace) -> None:
+def store_path(
+    stores: dict[str, dtm.LabelStore], ours: Any, place: Cpu, options: argparse.Namespace, results: Results
+) -> None:
     """Prints the milliseconds of a batch, of each store and of torch."""
-    print("checking that store, one plane and dense give the same targets", flush=True)
-    batches = {name: [Batch.of(store, options.batch_size, k) for k in range(COPIES)] for name, store in stores.items()}
+    say("checking that store, one plane and dense give the same targets")
+    batches = {name: of_store(store, place, options) for name, store in stores.items()}
     for name, store in stores.items():
         for batch in batches[name]:
-            ours = from_store(store, batch)
+            found = place.get(ours.from_store(store, batch))
             for other in (one_plane(batch), dense(batch)):
-                np.testing.assert_allclose(ours, other, rtol=0, atol=1e-5)
-    print(f"timing\n\n{f'ms, batch of {options.batch_size}':17}", end="")
+                np.testing.assert_allclose(found, other.cpu(), rtol=0, atol=1e-5)
+    say("timing store, one plane and dense")
+    print(f"{f'ms, batch of {options.batch_size}':17}", end="")
     print(f"{'store':>20}{'one plane':>20}{'dense':>26}{'dense / store':>24}", flush=True)
     for name, store in stores.items():
-        work = {  # each store's turn comes after dense, which leaves nothing in the caches
+        work = {
             "one plane": lambda call: one_plane(batches[LARGEST][call % COPIES]),
             "dense": lambda call: dense(batches[LARGEST][call % COPIES]),
-            "store": lambda call, name=name, store=store: from_store(store, batches[name][call % COPIES]),
+            "store": lambda call, name=name, store=store: ours.from_store(store, batches[name][call % COPIES]),
         }
-        plane, all_planes, ours = interleaved(work, options.rounds).values()
-        print(f"{name:17}{spread(ours, 1e3):>20}{spread(plane, 1e3):>20}{spread(all_planes, 1e3, 1):>26}", end="")
-        print(f"{spread(all_planes / ours, 1, 0):>24}")
-        middle, ratio = 1e3 * np.median(ours), np.median(all_planes) / np.median(ours)
-        verdict(f"{middle:.2f} ms <= 2", middle <= 2)
-        verdict(f"dense / store {ratio:.0f} >= 100", ratio >= 100)
+        seconds = interleaved(place.measure, work, options.rounds)
+        line(f"tokenmix, {name}", seconds, "store", options, results)
+        if not options.quick:
+            middle, ratio = 1e3 * np.median(seconds["store"]), np.median(seconds["dense"] / seconds["store"])
+            verdict(f"{middle:.2f} ms <= {MOST_MS}", bool(middle <= MOST_MS))
+            verdict(f"dense / store {ratio:.0f} >= {LEAST_RATIO}", bool(ratio >= LEAST_RATIO))
 
 
-def label_maps(store: dtm.LabelStore, options: argparse.Namespace) -> None:
+def label_maps(store: dtm.LabelStore, ours: Any, place: Cpu, options: argparse.Namespace, results: Results) -> None:
     """Prints the milliseconds of relabel and tokenlabeling, from top-5 label maps in memory."""
-    batches = [Batch.of(store, options.batch_size, k) for k in range(COPIES)]
+    batches = of_store(store, place, options)
     for name, tokens in (("relabel", False), ("tokenlabeling", True)):
-        for found, expected in zip(by_labels(batches[0], tokens), dense_relabel(batches[0], tokens), strict=True):
-            if isinstance(found, tuple):  # sparse: the k classes that are kept
-                ids, found = found
-                expected = expected.gather(2, torch.from_numpy(ids).long())
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)  # of scores in float16
+        say(f"{name}: checking, timing")
+        check_label_maps([place.get(part) for part in ours.by_labels(batches[0], tokens)], batches[0], tokens)
         work = {
             "dense": lambda call, tokens=tokens: dense_relabel(batches[call % COPIES], tokens),
-            "ours": lambda call, tokens=tokens: by_labels(batches[call % COPIES], tokens),
+            "ours": lambda call, tokens=tokens: ours.by_labels(batches[call % COPIES], tokens),
         }
-        peer, ours = interleaved(work, max(3, options.rounds // 4)).values()
-        print(
-            f"{name:17}{spread(ours, 1e3):>20}{'':20}{spread(peer, 1e3, 1):>26}{spread(peer / ours, 1, 0):>24}",
-            flush=True,
-        )
+        seconds = interleaved(place.measure, work, max(3, options.rounds // 4))
+        line(name, seconds, "ours", options, results)
 
 
-def by_labels(batch: Batch, tokens: bool) -> tuple:
-    """Targets, and of tokens ids and probabilities, as the Loader makes them."""
-    ids, scores = batch.top
-    soft = dtm.crop_labels(ids, scores, batch.boxes, num_classes=CLASSES)
-    targets = dtm.soft_targets(batch.plan, soft, CLASSES, SMOOTHING)
-    if not tokens:
-        return (targets,)
-    return targets, dtm.token_labels(batch.plan, ids, scores, batch.boxes, batch.flips, num_classes=CLASSES)
+def check_label_maps(found: list[np.ndarray], batch: Batch, tokens: bool) -> None:
+    """Raises AssertionError unless our targets are the dense ones, to the rounding of scores in float16."""
+    targets, *of_tokens = dense_relabel(batch, tokens)
+    np.testing.assert_allclose(found[0], targets.cpu(), rtol=0, atol=1e-4)
+    if tokens:
+        ids = torch.from_numpy(found[1]).long()
+        np.testing.assert_allclose(found[2], of_tokens[0].cpu().gather(2, ids), rtol=0, atol=1e-4)
 
 
-def loaders(folder: Path, options: argparse.Namespace) -> None:
-    """Prints images a second, and CPU time, with labels by area and with labels from a store."""
-    print("\nmaking photographs; checking that both loaders give the same images", flush=True)
-    root = make_photographs(folder / "photographs")
-    store = write_store(folder / "labels", scan(root), *STORES[LARGEST])
-    common = {"batch_size": 64, "mixer": dtm.TokenMix(), "num_threads": options.workers}
-    area = dtm.Loader(root, supervision="imagenet", **common)
-    maps = dtm.Loader(root, supervision="tokenmix", label_maps=store, **common)
-    (images, by_area), (same, by_map) = (next(iter(loader)) for loader in (area, maps))
-    assert torch.equal(images, same)
-    assert ((by_map >= 0) & by_map.isfinite()).all()
-    assert not torch.allclose(by_area, by_map, atol=1e-3)
-    seconds = turns([area, maps], options.loader_rounds)
-    images_in_a_turn = TURN * common["batch_size"]
-    for name, (wall, cpu) in zip(("imagenet", "tokenmix"), seconds, strict=True):
-        print(f"Loader, {name}  {spread(images_in_a_turn / wall, digits=0)} images/s, ", end="")
-        print(f"{spread(cpu / images_in_a_turn, 1e3, 3)} ms of CPU an image")
-    faster, cheaper = seconds[0] / seconds[1]
-    print(f"tokenmix / imagenet, by round  {spread(faster, 1, 3)}, by CPU time  {spread(cheaper, 1, 3)}")
-    verdict(f"tokenmix / imagenet {np.median(faster):.3f} >= 0.97", np.median(faster) >= 0.97)
+def online(store: dtm.LabelStore, place: Cpu, options: argparse.Namespace, results: Results) -> None:
+    """Prints the milliseconds of a batch from clean images to targets, beside those of the teacher's features alone."""
+    say("online: checking, timing")
+    ways = Online(place, of_store(store, place, options), options.batch_size)
+    np.testing.assert_allclose(place.get(ways.ours(0)), ways.dense(0).cpu(), rtol=0, atol=1e-5)
+    seconds = interleaved(place.measure, ways.work(), max(3, options.rounds // 2))
+    print(f"\n{f'online, ms, batch of {options.batch_size}':38}{'features alone':>24}{'ours':>24}{'dense':>24}")
+    cells = "".join(f"{spread(1e3 * seconds[way], digits=1):>24}" for way in ("features", "ours", "dense"))
+    print(f"{ways.teacher.name:38}{cells}", flush=True)
+    for way, found in seconds.items():
+        results.add("online", f"time, {way}", "ms", 1e3 * found, batch=options.batch_size)
+    for way in ("ours", "dense"):
+        results.add("online", f"beyond features, {way}", "ms", 1e3 * (seconds[way] - seconds["features"]))
 
 
-def turns(loaders: list[dtm.Loader], rounds: int) -> np.ndarray:
-    """Seconds of TURN batches by the clock and of CPU time, (loaders, 2, rounds).
-
-    Who begins is drawn. Every turn has a new pipeline: where in memory one happens to lie is worth some per cent.
-    """
-    rng, seconds = np.random.default_rng(0), np.zeros((len(loaders), 2, rounds))
-    sources = [chain.from_iterable(repeat(loader)) for loader in loaders]  # epoch after epoch
-    for number in range(rounds):
-        print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
-        for k in rng.permutation(len(loaders)):
-            loaders[k].close()
-            for _ in range(WARM_UP):
-                next(sources[k])
-            start = np.array([time.perf_counter(), time.process_time()])
-            for _ in range(TURN):
-                next(sources[k])
-            seconds[k, :, number] = np.array([time.perf_counter(), time.process_time()]) - start
-    print(file=sys.stderr)
-    return seconds
+def of_store(store: dtm.LabelStore, place: Cpu, options: argparse.Namespace) -> list[Batch]:
+    return [Batch.of(store, options.batch_size, k).to(place.torch_device) for k in range(COPIES)]
 
 
-def sizes(stores: dict[str, dtm.LabelStore], options: argparse.Namespace) -> None:
-    """Prints the bytes of a sample, and ImageNet's by them."""
-    sent = dtm.draw(dtm.TokenMix(), options.batch_size, IMAGE).packed.shape[1] + np.dtype(np.int32).itemsize
-    print(f"\n{'bytes a sample':17}{'read':>8}{'sent':>8}{'ImageNet':>12}")
-    for name, store in stores.items():
-        each = store.path.stat().st_size / len(store)  # with its part of the header
-        size = each * IMAGENET / 1e9
-        print(f"{name:17}{int(each):8}{sent:8}{size:9.3f} GB in one file")
-        if name in MOST_GB:
-            verdict(f"{size:.3f} GB <= {MOST_GB[name]}", size <= MOST_GB[name])
-    print(f"{'released trees':33}{RELEASED_GB:9.3f} GB in {IMAGENET} files")
-
-
-def verdict(line: str, holds: bool) -> None:
-    print(f"  {'holds ' if holds else 'MISSED'}  {line}", flush=True)
-
-
-def from_store(store: dtm.LabelStore, batch: Batch) -> np.ndarray:
-    maps = dtm.crop_maps(store.maps(batch.indices), batch.boxes, batch.flips, GRID)
-    return dtm.soft_targets(dtm.scored(batch.plan, maps), batch.labels, CLASSES, SMOOTHING)
+def line(name: str, seconds: dict[str, np.ndarray], ours: str, options: argparse.Namespace, results: Results) -> None:
+    """Ours, one plane where it was timed, dense, and how many times ours that takes."""
+    ratio = seconds["dense"] / seconds[ours]
+    plane = spread(1e3 * seconds["one plane"]) if "one plane" in seconds else ""
+    print(f"{name.removeprefix('tokenmix, '):17}{spread(1e3 * seconds[ours]):>20}{plane:>20}", end="")
+    print(f"{spread(1e3 * seconds['dense'], digits=1):>26}{spread(ratio, 1, 0):>24}", flush=True)
+    for way, found in seconds.items():
+        results.add(name, f"time, {'ours' if way == ours else way}", "ms", 1e3 * found, batch=options.batch_size)
+    results.add(name, "dense / ours", "x", ratio, batch=options.batch_size)
 
 
 if __name__ == "__main__":
     start = time.perf_counter()
     main()
-    print(f"\n{time.perf_counter() - start:.0f} s in all; load {os.getloadavg()[0]:.2f}")
+    say(f"{time.perf_counter() - start:.0f} s in all")

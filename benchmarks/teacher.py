@@ -8,17 +8,19 @@ normalised already and both from uint8. Rounds take turns. `python benchmarks/te
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 
 import numpy as np
 import timm
 import torch
-from timing import describe_machine, interleaved, spread
+from gpu.place import Cpu, Gpu, interleaved
+from results import Results, common_options, say
+from timing import describe_machine, spread
 
 from dali_tokenmix.losses import soft_target_bce
 from dali_tokenmix.teacher import Teacher
 
-STUDENT = 224
 FORMS: dict[str, dict] = {
     "float32": {},
     "channels_last": {"channels_last": True},
@@ -27,45 +29,65 @@ FORMS: dict[str, dict] = {
 
 
 def main() -> None:
+    options = arguments()
+    results, place = Results("teacher", options.device), Gpu() if options.device == "gpu" else Cpu()
+    print(describe_machine())
+    print(f"{options.teacher} on {options.device}, batch {options.batch_size}, {torch.get_num_threads()} threads\n")
+    shares(place, options, results)
+    hook(place, options, results)
+    say(f"{len(results.rows)} rows in {results.write(options.results)}")
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common_options(parser)
     parser.add_argument(
         "--teacher", default="efficientnet-lite0", help="as in Teacher.from_name (default: %(default)s)"
     )
     parser.add_argument("--random", action="store_true", help="random weights instead of pretrained ones")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[224, 160, 112], help="of the teacher's input")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5, help="of the shares; the hook gets three times as many")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--sizes", type=int, nargs="+", help="of its input (default: 224 160 112; quick: 64)")
+    parser.add_argument("--image-size", type=int, help="of the student's (default: 224; quick: 64)")
+    parser.add_argument("--batch-size", type=int, help="(default: 16; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="of the shares; the hook gets three times as many (default: 5)")
     options = parser.parse_args()
-    print(describe_machine())
-    print(f"{options.teacher} on {options.device}, batch {options.batch_size}, {torch.get_num_threads()} threads\n")
-    shares(options)
-    hook(options)
+    sizes, image, batch, rounds = ([64], 64, 2, 2) if options.quick else ([224, 160, 112], 224, 16, 5)
+    options.sizes, options.image_size = options.sizes or sizes, options.image_size or image
+    options.batch_size, options.rounds = options.batch_size or batch, options.rounds or rounds
+    return options
 
 
-def shares(options: argparse.Namespace) -> None:
+def shares(place: Cpu, options: argparse.Namespace, results: Results) -> None:
     """Prints the share of a training step for each size and form."""
-    images, labels = batch(options)
-    work = {"step": training_step(options)}
+    images, labels = batch(place, options)
+    work = {"step": training_step(place, options)}
     for size in options.sizes:
         for form, extra in FORMS.items():
-            teacher = Teacher.from_name(options.teacher, image_size=size, **setting(options), **extra)
-            assert teacher(images, labels).shape == (len(images), *teacher.map_size)
-            work[f"{size} {form}"] = timed(lambda _, teacher=teacher: teacher(images, labels), options)
-    seconds = interleaved(work, options.rounds)
+            say(f"{options.teacher} at {size}, {form}: checking")
+            teacher = Teacher.from_name(options.teacher, image_size=size, **setting(place, options), **extra)
+            maps = teacher(images, labels)
+            assert maps.shape == (len(images), *teacher.map_size)
+            assert (maps.isfinite() & (maps >= 0)).all()
+            work[f"{size} {form}"] = lambda _, teacher=teacher: teacher(images, labels)
+    say("timing the teachers in turns with a training step")
+    seconds = interleaved(place.measure, work, options.rounds)
     step = seconds.pop("step")
-    print(f"DeiT-T forward + backward at {STUDENT}: {spread(step, 1e3, 0)} ms")
+    told = {"batch": options.batch_size, "student": options.image_size}
+    results.add("DeiT-T step", "time", "ms", 1e3 * step, **told)
+    print(f"DeiT-T forward + backward at {options.image_size}: {spread(step, 1e3, 0)} ms")
     print(f"{'teacher':30} {'ms':>20} {'share of the step, %':>24}")
     for name, found in seconds.items():
         print(f"{name:30} {spread(found, 1e3, 0):>20} {spread(found / step, 100, 1):>24}")
+        results.add(f"{options.teacher} {name}", "time", "ms", 1e3 * found, **told)
+        results.add(f"{options.teacher} {name}", "share of a step", "%", 100 * found / step, **told)
 
 
-def hook(options: argparse.Namespace) -> None:
-    """Prints the hook's time by the bare model's, at the teacher's own size."""
-    pixels, labels = batch(options)
-    teacher = Teacher.from_name(options.teacher, image_size=STUDENT, **setting(options))
+def hook(place: Cpu, options: argparse.Namespace, results: Results) -> None:
+    """Prints the hook's time by the bare model's, at the student's size."""
+    pixels, labels = batch(place, options)
+    teacher = Teacher.from_name(options.teacher, image_size=options.image_size, **setting(place, options))
     model = teacher.model.eval()
-    mean, std = (torch.tensor(values, device=options.device).view(3, 1, 1) for values in (teacher.mean, teacher.std))
+    device = place.torch_device
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (teacher.mean, teacher.std))
 
     def normalise() -> torch.Tensor:
         return (pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)).contiguous()
@@ -74,56 +96,52 @@ def hook(options: argparse.Namespace) -> None:
         with torch.inference_mode():
             return model(images)
 
+    say("hook and bare model: checking, timing")
     floats = normalise()
     assert torch.allclose(teacher(floats, labels), teacher(pixels, labels), rtol=1e-3, atol=1e-3)
     work = {
-        "bare": timed(lambda _: bare(floats), options),
-        "hook": timed(lambda _: teacher(floats, labels), options),
-        "bare, uint8": timed(lambda _: bare(normalise()), options),
-        "hook, uint8": timed(lambda _: teacher(pixels, labels), options),
+        "bare": lambda _: bare(floats),
+        "hook": lambda _: teacher(floats, labels),
+        "bare, uint8": lambda _: bare(normalise()),
+        "hook, uint8": lambda _: teacher(pixels, labels),
     }
-    seconds = interleaved(work, 3 * options.rounds)
+    seconds = interleaved(place.measure, work, 3 * options.rounds)
     print(f"\n{'hook against bare model':30} {'bare ms':>20} {'hook / bare, round by round':>32}")
     for name, kind in (("normalised floats", ""), ("uint8", ", uint8")):
         before, after = seconds[f"bare{kind}"], seconds[f"hook{kind}"]
         print(f"{name:30} {spread(before, 1e3, 1):>20} {spread(after / before, 1, 3):>32}")
+        case, told = f"{options.teacher}, {name}", {"batch": options.batch_size, "size": options.image_size}
+        results.add(case, "time, bare model", "ms", 1e3 * before, **told)
+        results.add(case, "hook / bare model", "x", after / before, **told)
 
 
-def training_step(options: argparse.Namespace) -> Callable[[int], object]:
+def training_step(place: Cpu, options: argparse.Namespace) -> Callable[[int], object]:
     """Forward and backward of DeiT-T, float32, without the optimizer."""
-    student = timm.create_model("deit_tiny_patch16_224", pretrained=False).to(options.device).train()
-    images = torch.randn(options.batch_size, 3, STUDENT, STUDENT, device=options.device)
-    targets = torch.full((options.batch_size, 1000), 1e-3, device=options.device)
+    size, device = options.image_size, place.torch_device
+    student = timm.create_model("deit_tiny_patch16_224", pretrained=False, img_size=size).to(device).train()
+    images = torch.randn(options.batch_size, 3, size, size, device=device)
+    targets = torch.full((options.batch_size, 1000), 1e-3, device=device)
 
     def step(_: int) -> None:
         student.zero_grad(set_to_none=True)
         soft_target_bce(student(images), targets).backward()
 
-    return timed(step, options)
+    return step
 
 
-def timed(work: Callable[[int], object], options: argparse.Namespace) -> Callable[[int], object]:
-    """Waits for the GPU, so that the clock sees the work."""
-    if torch.device(options.device).type != "cuda":
-        return work
-
-    def waiting(call: int) -> None:
-        work(call)
-        torch.cuda.synchronize()
-
-    return waiting
-
-
-def batch(options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(place: Cpu, options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise: uint8 images and class ids, where the place is."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (options.batch_size, STUDENT, STUDENT, 3), np.uint8)
+    images = rng.integers(0, 256, (options.batch_size, options.image_size, options.image_size, 3), np.uint8)
     labels = rng.integers(0, 1000, options.batch_size)
-    return torch.from_numpy(images).to(options.device), torch.from_numpy(labels).to(options.device)
+    return torch.from_numpy(images).to(place.torch_device), torch.from_numpy(labels).to(place.torch_device)
 
 
-def setting(options: argparse.Namespace) -> dict:
-    return {"pretrained": not options.random, "device": options.device}
+def setting(place: Cpu, options: argparse.Namespace) -> dict:
+    return {"pretrained": not options.random, "device": place.torch_device}
 
 
 if __name__ == "__main__":
+    start = time.perf_counter()
     main()
+    say(f"{time.perf_counter() - start:.0f} s in all")

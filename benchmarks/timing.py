@@ -44,6 +44,11 @@ def spread(values: np.ndarray, scale: float = 1.0, digits: int = 2) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
 
 
+def verdict(line: str, holds: bool) -> None:
+    """Prints whether a target is met."""
+    print(f"  {'holds ' if holds else 'MISSED'}  {line}", flush=True)
+
+
 def describe_machine() -> str:
     """Processor, cores, versions and commit, in one line."""
     return f"{machine()}; {versions()}; commit {commit()}"

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 from results import Results
-from timing import spread
+from timing import spread, verdict
 from traffic import Shapes
 
-from .contenders import WITH_MAPS, Way
+from .contenders import WITH_MAPS
 from .each import Timed
 from .peers import Found
 from .scaling import Point
@@ -110,7 +110,3 @@ def judged(shapes: Shapes) -> bool:
         return True
     print(f"  not judged: the target is for {JUDGED[0]} images of {JUDGED[1]} x {JUDGED[1]}")
     return False
-
-
-def verdict(line: str, holds: bool) -> None:
-    print(f"  {'holds ' if holds else 'MISSED'}  {line}", flush=True)
