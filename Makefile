@@ -1,24 +1,29 @@
-# make demo, make test, make bench, make gpu-check: each does all its set-up in .venv the first time.
+# make demo, make test, make bench, make bench-full, make gpu-check: each does all its set-up in .venv the first time.
 PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := $(wildcard kernels/*)
 SANITIZED := build/sanitized
 GRID := build/grid
 RUNNABLE := $(if $(shell grep -m1 avx2 /proc/cpuinfo),_host*.so,_host.*.so)
+BENCHMARKS := throughput overhead kernels labels teacher
 KERNEL_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
 
-.PHONY: demo test bench gpu-check lint sanitize grid gpu-sanitize clean
+.PHONY: demo test bench bench-full gpu-check lint sanitize grid gpu-sanitize clean
 demo: .venv/built
 	$(BIN)/dali-tokenmix demo
 
 test: lint sanitize grid
 	$(BIN)/python -m pytest
 
+# A short form of all benchmarks, to see that they run and what they show: its figures are no measurements.
 bench: .venv/built
-	$(BIN)/python benchmarks/kernels.py
-	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/labels.py
-	$(BIN)/python benchmarks/teacher.py
+	for script in $(BENCHMARKS); do $(BIN)/python benchmarks/$$script.py --quick --results build/bench || exit 1; done
+	$(BIN)/python benchmarks/plot.py --results build/bench --out build/bench
+
+# All of them in full, under five minutes each on two quiet cores: benchmarks/results/*.csv and docs/bench-*.png.
+bench-full: .venv/built
+	for script in $(BENCHMARKS); do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	$(BIN)/python benchmarks/plot.py
 
 # On a machine with a GPU: writes benchmarks/results/gpu-<card>.json and .md. CHECK="--only kernels" passes options on.
 gpu-check: .venv/built

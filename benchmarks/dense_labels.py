@@ -1,4 +1,7 @@
-"""A batch of stored maps for benchmarks/labels.py, and the targets that torch makes of the same numbers."""
+"""A batch of stored maps for benchmarks/labels.py, and the targets that torch makes of the same numbers.
+
+The targets are made where the batch's tensors are. benchmarks/overheads/usual.py has batches of its own.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ class Batch:
     top: tuple[np.ndarray, np.ndarray]  # ids int32, scores float16, as a store keeps them
     rois: torch.Tensor  # (N, 5): sample, x0, y0, x1, y1 in cells
     own: torch.Tensor  # (N,) int64: labels
-    mirrored: torch.Tensor  # (N,) bool: flips
+    grid: tuple[int, int] = GRID
+    classes: int = CLASSES
 
     @classmethod
     def of(cls, store: dtm.LabelStore, n: int, seed: int) -> Batch:
@@ -46,56 +50,54 @@ class Batch:
         cells = torch.from_numpy(boxes[:, [1, 0, 3, 2]] * np.float32(store.map_size[0]))
         rois, own = torch.column_stack([torch.arange(n), cells]), torch.from_numpy(labels).long()
         top = ids.int().numpy(), scores.astype(np.float16)
-        known, mirrored = torch.from_numpy(scores).float(), torch.from_numpy(flips)
-        return cls(indices, labels, boxes, flips, plan, ids, known, top, rois, own, mirrored)
+        return cls(indices, labels, boxes, flips, plan, ids, torch.from_numpy(scores).float(), top, rois, own)
 
     def to(self, device: str) -> Batch:
-        """The same with torch's part on a device."""
+        """The same with its tensors on a device."""
         tensors = {f.name: t.to(device) for f in fields(self) if isinstance(t := getattr(self, f.name), torch.Tensor)}
         return replace(self, **tensors)
 
 
 def dense(batch: Batch) -> torch.Tensor:
     """The released way, for the whole batch at once: a plane for every class, all of them cut, one of them kept."""
-    samples, _, height, width = batch.scores.shape
-    planes = batch.scores.new_zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
-    cropped = roi_align(planes, batch.rois, GRID, aligned=True)
-    return torch_targets(cropped[torch.arange(samples, device=cropped.device), batch.own], batch)
+    cropped = roi_align(all_planes(batch), batch.rois, batch.grid, aligned=True)
+    return torch_targets(cropped[torch.arange(len(cropped), device=cropped.device), batch.own], batch)
 
 
 def one_plane(batch: Batch) -> torch.Tensor:
     """The plane of the sample's own class, and no other."""
     planes = batch.scores.where(batch.ids == batch.own[:, None, None, None], 0).sum(1, keepdim=True)
-    return torch_targets(roi_align(planes, batch.rois, GRID, aligned=True)[:, 0], batch)
+    return torch_targets(roi_align(planes, batch.rois, batch.grid, aligned=True)[:, 0], batch)
 
 
 def dense_relabel(batch: Batch, tokens: bool) -> tuple[torch.Tensor, ...]:
-    """ReLabel's targets (N, C), and with tokens TokenLabeling's (N, 196, C): all classes get a plane, cut, softmax."""
-    samples, _, height, width = batch.scores.shape
-    planes = batch.scores.new_zeros(samples, CLASSES, height, width).scatter_(1, batch.ids, batch.scores)
-    partner, mask, own, other = sent(batch)
+    """ReLabel's targets (N, C), and with tokens TokenLabeling's (N, T, C): all classes get a plane, cut, softmax."""
+    planes, device = all_planes(batch), batch.scores.device
+    partner, mask = torch.tensor(batch.plan.partner, device=device), torch.from_numpy(batch.plan.mask()).to(device)
     labels = roi_align(planes, batch.rois, (1, 1), aligned=True)[:, :, 0, 0].softmax(1)
-    own, other = own[:, None], other[:, None]
-    targets = (1 - SMOOTHING) * (own * labels + other * labels[partner]) + SMOOTHING / CLASSES
+    own, other = (torch.tensor(weights, device=device)[:, None] for weights in (batch.plan.own, batch.plan.other))
+    targets = (1 - SMOOTHING) * (own * labels + other * labels[partner]) + SMOOTHING / batch.classes
     if not tokens:
         return (targets,)
-    cropped = roi_align(planes, batch.rois, GRID, aligned=True).softmax(1)
-    cropped = cropped.where(~batch.mirrored[:, None, None, None], cropped.flip(3))
-    return targets, cropped.where(~mask[:, None].bool(), cropped[partner]).flatten(2).transpose(1, 2)
+    cropped = roi_align(planes, batch.rois, batch.grid, aligned=True).softmax(1)
+    cropped = cropped.where(~torch.from_numpy(batch.flips).to(device)[:, None, None, None], cropped.flip(3))
+    return targets, cropped.where(~mask.bool()[:, None], cropped[partner]).flatten(2).transpose(1, 2)
+
+
+def all_planes(batch: Batch) -> torch.Tensor:
+    """(N, C, h, w): the maps of every class, 0 where it is not among a cell's five."""
+    samples, _, height, width = batch.scores.shape
+    planes = torch.zeros(samples, batch.classes, height, width, device=batch.scores.device)
+    return planes.scatter_(1, batch.ids, batch.scores)
 
 
 def torch_targets(maps: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """(N, CLASSES) from each sample's map of its own class, cropped, (N, 14, 14)."""
-    maps = maps.where(~batch.mirrored[:, None, None], maps.flip(2))
+    """(N, C) from each sample's map of its own class, cropped, (N, gh, gw)."""
+    device = maps.device
+    maps = maps.where(~torch.from_numpy(batch.flips).to(device)[:, None, None], maps.flip(2))
     maps = maps / maps.sum((1, 2), keepdim=True)
-    partner, mask, _, _ = sent(batch)
+    partner, mask = torch.tensor(batch.plan.partner, device=device), torch.from_numpy(batch.plan.mask()).to(device)
     shown = torch.stack([((1 - mask) * maps).sum((1, 2)), (mask * maps[partner]).sum((1, 2))], 1)
     classes = torch.stack([batch.own, batch.own[partner]], 1)
-    floor = maps.new_full((len(maps), CLASSES), SMOOTHING / CLASSES)
+    floor = torch.full((len(maps), batch.classes), SMOOTHING / batch.classes, device=device)
     return floor.scatter_add_(1, classes, (1 - SMOOTHING) * shown)
-
-
-def sent(batch: Batch) -> tuple[torch.Tensor, ...]:
-    """The plan where torch's part is: partner (N,), mask (N, 14, 14) uint8, own and other (N,)."""
-    plan = batch.plan
-    return tuple(torch.tensor(part).to(batch.own.device) for part in (plan.partner, plan.mask(), plan.own, plan.other))

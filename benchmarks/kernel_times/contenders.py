@@ -47,6 +47,11 @@ class Way:
         return isinstance(self.mix, Ours)
 
     @property
+    def form(self) -> tuple[bool, str, str]:
+        """Of the batches it takes."""
+        return self.ours, self.dtype, self.layout
+
+    @property
     def name(self) -> str:
         return f"{self.what}, {self.who}, {self.dtype} {self.layout}"
 

@@ -58,10 +58,16 @@ def of_case(
     kept = [place.get(array) for array in runs[0].kept]
     for number, launch in enumerate(runs[0].launches):
         work = launches_and_copy(case, place, [run.launches[number] for run in runs], ways(place))
-        work |= forms(problem_of(case, launch.kernel, kept, shapes), place)
+        others = forms(problem_of(case, launch.kernel, kept, shapes), place)
         name = case.name if case.name.startswith(launch.kernel) else f"{launch.kernel}, {case.name}"
-        found = interleaved(place.measure, work, rounds, CALLS[place.device])
-        yield Timed(name, moved_by(case, launch), found)
+        yield Timed(name, moved_by(case, launch), in_turns(place, work, others, rounds))
+
+
+def in_turns(place: Cpu, work: Work, others: Work, rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of all. The forms have turns of their own: torch's threads spin on, in the way of who comes next."""
+    calls = CALLS[place.device]
+    seconds = interleaved(place.measure, work, rounds, calls)
+    return seconds | interleaved(place.measure, others, rounds, calls)
 
 
 def launches_and_copy(case: Case, place: Cpu, same: list[Launch], on: dict[str, int]) -> Work:

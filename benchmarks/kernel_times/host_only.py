@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from gpu.cases import copy_buffers
-from gpu.place import Cpu, interleaved
+from gpu.place import Cpu
 from results import say
 from torch.nn.functional import interpolate
 from traffic import Shapes
 
 from dali_tokenmix import reference, runtime
 
-from .each import Timed, ways
+from .each import Timed, in_turns, ways
 from .masks import block_mask
 
 PHOTOGRAPH = (375, 500)  # height and width of what crops are cut from, where the image size is 224
@@ -53,9 +53,8 @@ def resize(place: Cpu, shapes: Shapes, rounds: int) -> Timed:
     work = {"copy": lambda call: place.copy(*buffers[call % 2])}
     for way, threads in ways(place).items():
         work[way] = lambda _, threads=threads: runtime.resize(crops, flips, size, threads=threads)
-    work["NumPy"] = lambda _: [by_matrices(crop, size) for crop in crops]
-    work["torch"] = lambda _: in_torch()
-    return Timed("resize uint8 NHWC", moved, interleaved(place.measure, work, rounds))
+    others = {"NumPy": lambda _: [by_matrices(crop, size) for crop in crops], "torch": lambda _: in_torch()}
+    return Timed("resize uint8 NHWC", moved, in_turns(place, work, others, rounds))
 
 
 def crop_sizes(shapes: Shapes, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -103,5 +102,5 @@ def masks(place: Cpu, shapes: Shapes, rounds: int) -> Timed:
     work = {"copy": lambda call: place.copy(*buffers[call % 2])}
     for way, threads in ways(place).items():
         work[way] = lambda _, threads=threads: runtime.block_mask(seeds, grid, threads=threads, **rules)
-    work["NumPy"] = lambda _: [block_mask(rng, grid, rules["total"], rules["min_area"]) for _ in range(count)]
-    return Timed(f"block_mask {grid[0]} x {grid[1]}", moved, interleaved(place.measure, work, rounds))
+    others = {"NumPy": lambda _: [block_mask(rng, grid, rules["total"], rules["min_area"]) for _ in range(count)]}
+    return Timed(f"block_mask {grid[0]} x {grid[1]}", moved, in_turns(place, work, others, rounds))

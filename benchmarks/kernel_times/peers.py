@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from .contenders import WITH_MAPS, Way, all_ways
 from .each import COPIES, Work
 
 MAP_SIDE = 18
+REST = 0.006  # seconds
 
 
 @dataclass(frozen=True)
@@ -49,26 +51,37 @@ def whole_mixing(place: Cpu, shapes: Shapes, rounds: int) -> Found:
         else:
             ways_to_mix.append(way)
     say("mixing whole batches: timing")
-    batches = {
-        form: [as_batch(noise(shapes), *form, place) for _ in range(COPIES)]
-        for form in {(way.dtype, way.layout) for way in ways_to_mix}
-    }
-    work: Work = {way.name: mixed(way, batches[way.dtype, way.layout]) for way in ways_to_mix}
+    batches: dict[Any, list[Any]] = {}
+    for way in ways_to_mix:
+        if way.form not in batches:
+            batches[way.form] = [as_batch(noise(shapes), way, place) for _ in range(COPIES)]
+    work: Work = {way.name: mixed(way, batches[way.form]) for way in ways_to_mix}
     buffers = copy_buffers(place, 2 * int(shapes.batch * shapes.image("float32")), COPIES)
     work["copy"] = lambda call: place.copy(*buffers[call % COPIES])
-    seconds = interleaved(place.measure, work, rounds)
+    seconds = interleaved(rested(place), work, rounds)
     return Found({way: seconds[way.name] for way in ways_to_mix}, refused, seconds["copy"])
 
 
-def mixed(way: Way, batches: list[torch.Tensor]) -> Callable[[int], object]:
+def rested(place: Cpu) -> Callable[..., float]:
+    """place.measure; on a CPU after a while in which torch's threads, if they have just worked, stop spinning."""
+    if place.device == "gpu":
+        return place.measure
+
+    def measure(function: Callable[[int], object], call: int, repeat: int = 1) -> float:
+        time.sleep(REST)
+        return place.measure(function, call, repeat)
+
+    return measure
+
+
+def mixed(way: Way, batches: list[Any]) -> Callable[[int], object]:
     return lambda call: way.mix(batches[call % COPIES], call)
 
 
-def as_batch(images: np.ndarray, dtype: str, layout: str, place: Cpu) -> torch.Tensor:
-    """(N, H, W, C) uint8 as a batch where the place is."""
-    if layout == "NCHW":
-        images = images.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.array(images, dtype, order="C")).to(place.torch_device)
+def as_batch(images: np.ndarray, way: Way, place: Cpu) -> Any:
+    """(N, H, W, C) uint8 as the way wants its batch, where the place is."""
+    images = np.array(images if way.layout == "NHWC" else images.transpose(0, 3, 1, 2), way.dtype, order="C")
+    return place.put(images) if way.ours else torch.from_numpy(images).to(place.torch_device)
 
 
 def as_numpy(array: Any, place: Cpu) -> np.ndarray:
@@ -85,7 +98,7 @@ def refusal(way: Way, place: Cpu, shapes: Shapes) -> str | None:
     values[: shapes.batch] = 2 * (np.arange(shapes.batch) % 128)
     flat = np.broadcast_to(values[: shapes.batch, None, None, None], noise(shapes).shape)
     try:
-        images, targets = way.mix(as_batch(flat, way.dtype, way.layout, place), 1)
+        images, targets = way.mix(as_batch(flat, way, place), 1)
     except RuntimeError as error:
         return str(error).splitlines()[0]
     shown = as_numpy(images, place).reshape(shapes.batch, -1).mean(1, dtype=np.float64)

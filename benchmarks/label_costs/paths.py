@@ -97,7 +97,9 @@ class Online:
         self.teacher = dtm.Teacher(features=net, weight=self.weight, bias=self.bias, image_size=IMAGE)
         images = torch.randn(samples, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
         self.images, self.kernels = images.to(device), AtDevice(place)
-        self.batches = [replace(b, mirrored=torch.zeros_like(b.mirrored)) for b in batches]  # images are, maps are not
+        self.batches = [
+            replace(b, flips=np.zeros_like(b.flips)) for b in batches
+        ]  # these maps are of images as they are
 
     def work(self) -> dict[str, Callable[[int], Any]]:
         return {"features": self.only_features, "ours": self.ours, "dense": self.dense}

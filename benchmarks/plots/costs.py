@@ -20,9 +20,9 @@ def overhead(found: Found) -> Figure:
         for label, way in ((OURS, "ours"), (USUAL, "usual"))
     }
     names, first = list(series[OURS]), next(iter(series[OURS].values()))
-    unit = f"ms a batch ({first['setting']})"
+    unit = "ms a batch"
     if steps:
-        unit = f"% of a training step ({steps[0]['case']}, {steps[0]['p50']:.0f} ms; {first['setting']})"
+        unit = f"% of a step of {steps[0]['case']}, forward and backward, which takes {steps[0]['p50']:.0f} ms"
     made = figure(8, 1.4 + 0.48 * len(names), "What mixing and its labels cost, ours and the usual way")
     ax = made.subplots()
     ax.set_xscale("log")
@@ -44,7 +44,7 @@ def labels(found: Found) -> Figure:
     ax = made.subplots()
     ax.set_xscale("log")
     bars(ax, list(ours), series, COLOURS, number)
-    ax.set_xlabel(f"ms ({first['setting']})")
+    ax.set_xlabel("ms a batch")
     ax.legend(fontsize=8, frameon=False, loc="upper right")
     caption(made, first)
     return made

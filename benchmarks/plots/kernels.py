@@ -28,7 +28,7 @@ def by_copy(found: Found) -> Figure:
     bars(ax, names, series, WAYS, lambda row: f"{row['p50']:.0f}")
     ax.axvline(100, color="#444444", lw=1)
     ax.axvline(100 / 1.3, color=GREEN, lw=1, ls="--", label="1.3 times the copy's time")
-    ax.set_xlabel(f"% of the copy's bandwidth ({first['setting']})")
+    ax.set_xlabel("% of the copy's bandwidth")
     ax.legend(fontsize=8, frameon=False, loc="lower right")
     caption(made, first)
     return made
@@ -43,7 +43,7 @@ def by_forms(found: Found) -> Figure:
     ax = made.subplots()
     ax.set_xscale("log")
     bars(ax, names, series, WAYS | FORMS, lambda row: f"{row['p50']:.3g}")
-    ax.set_xlabel(f"ms a batch ({first['setting']})")
+    ax.set_xlabel("ms a batch")
     ax.legend(fontsize=8, frameon=False, loc="upper right")
     caption(made, first)
     return made
@@ -70,13 +70,13 @@ def mixing(found: Found) -> Figure:
         return GREY if name.startswith("np.copyto") else BLUE if "ours" in name else ORANGE
 
     bars(ax, names, {"": rows}, colour, lambda row: f"{row['p50']:.3g}")
-    ax.set_xlabel(f"ms a batch ({first['setting']})")
+    ax.set_xlabel("ms a batch")
     caption(made, first)
     return made
 
 
 def scaling(found: Found) -> Figure:
-    """A panel a curve: GB/s by batch, image, patch and threads; the copy's dashed."""
+    """A panel a curve: GB/s by batch, image, patch and threads; a copy's dotted."""
     metrics = ("bandwidth, all threads", "bandwidth, kernel", "bandwidth, copy")
     panels = {name: rows for name in CURVES if (rows := found.of("kernels", *metrics, curve=name))}
     if not panels:
@@ -89,8 +89,9 @@ def scaling(found: Found) -> Figure:
             kernel = [row for row in mine if row["metric"] != "bandwidth, copy"]
             copy = [row for row in mine if row["metric"] == "bandwidth, copy"]
             if kernel:
-                curve(ax, copy, name, "", colour, ls=":", alpha=0.6)
                 curve(ax, kernel, name, case, colour)
+                level = sorted((float(row["at"][name]), row["p50"]) for row in copy)
+                ax.plot(*zip(*level, strict=True), ls=":", lw=1.2, color=colour)
         ax.set_xlabel(CURVES[name])
         ax.set_ylim(bottom=0)
         ax.grid(alpha=0.3)
@@ -100,6 +101,7 @@ def scaling(found: Found) -> Figure:
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     axes[0].plot([], [], ":", color=GREY, label="a copy of as many bytes")
-    axes[0].legend(fontsize=7.5, frameon=False)
-    caption(made, next(iter(panels.values()))[0])
+    made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=8, frameon=False)
+    setting = "all threads, and the usual batch, image and patch, where they are not on the axis"
+    caption(made, next(iter(panels.values()))[0], setting)
     return made

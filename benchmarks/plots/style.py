@@ -36,13 +36,15 @@ def bars(
     series: dict[str, dict[str, Row]],
     colours: dict[str, str] | Callable[[str], str],
     text: Callable[[Row], str],
+    most: float | None = None,
 ) -> None:
     """Lying bars, a group a name, from the top; medians with p20..p80, and what `text` says of each.
 
-    series: {label: {name: row}}. colours: by label; or, of a single series, by name.
+    series: {label: {name: row}}. colours: by label; or, of a single series, by name. most: where the axis has to reach;
+    longer bars are cut off. None: to the longest.
     """
     thick = BAR / len(series)
-    most = max(row["p80"] for rows in series.values() for row in rows.values())
+    most = most or max(row["p80"] for rows in series.values() for row in rows.values())
     for k, (label, rows) in enumerate(series.items()):
         for place, name in enumerate(names):
             if name not in rows:
@@ -51,24 +53,29 @@ def bars(
             colour = colours(name) if callable(colours) else colours[label]
             off = [[row["p50"] - row["p20"]], [row["p80"] - row["p50"]]]
             ax.barh(y, row["p50"], 0.9 * thick, color=colour, xerr=off, ecolor="#222222", error_kw={"lw": 1})
-            ax.annotate(text(row), (row["p80"], y), (4, 0), textcoords="offset points", va="center", fontsize=SMALL)
+            whole = row["p50"] <= most
+            at, offset, ink, side = (row["p80"], 4, "black", "left") if whole else (most, 0, "white", "right")
+            style = {"va": "center", "ha": side, "color": ink, "fontsize": SMALL}
+            ax.annotate(text(row), (at, y), (offset, 0), textcoords="offset points", **style)
         if not callable(colours):
             ax.barh([0], [0], color=colours[label], label=label)
     ax.set_yticks(range(len(names)), names, fontsize=8.5)
     ax.set_ylim(len(names) - 0.4, -0.6)
     if ax.get_xscale() == "log":
-        ax.set_xlim(right=4 * most)  # room for the text
+        least = min(row["p20"] for rows in series.values() for row in rows.values())
+        ax.set_xlim(0.5 * least, 4 * most)  # room for the text
+        ax.xaxis.set_major_formatter("{x:g}")
     else:
         ax.set_xlim(0, 1.15 * most)
     bare(ax)
     ax.grid(axis="x", alpha=0.3)
 
 
-def curve(ax: Axes, rows: list[Row], along: str, label: str, colour: str, **style: object) -> None:
+def curve(ax: Axes, rows: list[Row], along: str, label: str, colour: str) -> None:
     """Medians over a setting, with p20..p80 as a band."""
     rows = sorted(rows, key=lambda row: float(row["at"][along]))
     x = [float(row["at"][along]) for row in rows]
-    ax.plot(x, [row["p50"] for row in rows], marker="o", ms=3.5, lw=1.5, color=colour, label=label, **style)
+    ax.plot(x, [row["p50"] for row in rows], marker="o", ms=3.5, lw=1.5, color=colour, label=label)
     ax.fill_between(x, [row["p20"] for row in rows], [row["p80"] for row in rows], color=colour, alpha=0.15, lw=0)
     ax.set_xticks(x, [f"{value:g}" for value in x])
 
@@ -78,9 +85,10 @@ def bare(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def caption(made: Figure, row: Row) -> None:
-    """Machine, commit, day and command, below."""
-    origin = f"{row['machine']}; commit {row['commit']}; {row['date']}; {row['command']}. Median, p20 to p80."
+def caption(made: Figure, row: Row, setting: str = "") -> None:
+    """Setting (the row's unless it is told), command, machine, commit and day, below."""
+    origin = f"{setting or row['setting']}; {row['command']}\n{row['machine']}; commit {row['commit']}; {row['date']}. "
+    origin += "Medians with p20 to p80."
     made.supxlabel(origin, fontsize=6.5, color="#555555", x=0.01, ha="left")
 
 
