@@ -4,7 +4,8 @@ Results are checked before anything is timed. What is compared takes turns, in a
 memory that the calls before have pushed out of the caches, unless all of it fits there, as labels do. A figure is the
 median, p20..p80 in brackets. Copy: np.copyto, or on a GPU CuPy's, of half the bytes that the kernel reads and writes,
 since it writes what it reads; on a CPU that is one thread. The NumPy and torch forms make a new array, with turns of
-their own after the kernel's; torch has all threads. A time includes the launch, some 20 us on a CPU, which is most of it where the labels of a batch are concerned.
+their own after the kernel's; torch has all threads. A time includes the launch, which on a CPU is most of the time of a
+kernel that makes labels.
 """
 
 from __future__ import annotations

@@ -96,17 +96,16 @@ class Ours:
     ) -> None:
         self.place, self.mixer, self.labelled = place, mixer, labelled
         self.size, self.layout, self.threads = (size, size), layout, threads
-        self.labels = place.put(labels.int().cpu().numpy())
+        self.samples, self.labels = len(labels), place.put(labels.int().cpu().numpy())
 
     def __call__(self, images: Any, call: int) -> tuple[Any, Any]:
-        samples = len(self.labels)
-        plan, kinds = dtm.draw(self.mixer, samples, self.size, call), self.mixer.shapes(self.size)
+        plan, kinds = dtm.draw(self.mixer, self.samples, self.size, call), self.mixer.shapes(self.size)
         sent, labels, where = plan.packed, self.labels, (kinds, region_offsets(kinds))
         if self.labelled is not None:
             batch = self.labelled[call % len(self.labelled)]
             maps = dtm.crop_maps(batch.scores[:, 0].cpu().numpy(), batch.boxes, batch.flips, kinds[0].grid)
             sent, labels = packed(scored_rows(plan, maps)), self.place.put(batch.labels)
-        rows, out = view("rows", self.place.put(sent)), self.place.empty((samples, CLASSES), "float32")
+        rows, out = view("rows", self.place.put(sent)), self.place.empty((self.samples, CLASSES), "float32")
         runtime.apply_plan(
             images_of(view("images", images), self.size, self.layout), rows, *where, threads=self.threads
         )
