@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gpu.cases import carried_out, check, copies_of, moved_by
+from gpu.cases import Ran, carried_out, compare, copies_of, moved_by
 from gpu.images import mixing_case
 from gpu.place import Cpu, interleaved
 from results import say
@@ -60,8 +60,9 @@ def of(shapes: Shapes, curve: str, value: int) -> Shapes:
 def timed(place: Cpu, shapes: Shapes, rounds: int, form: Form, on: dict[str, int]) -> Timed:
     """A copy, and the kernel on so many threads by name."""
     case = replace(mixing_case(*form, shapes), widths=())
-    check(case, place)
     runs = [carried_out(case, place) for _ in range(copies_of(case, place))]
+    assert case.expected is not None
+    compare(f"{case.name}: kernel and definition", runs[0], Ran(list(case.expected()), [], []), case.atol)
     launches = [run.launches[0] for run in runs]
     work = launches_and_copy(case, place, launches, on)
     seconds = interleaved(place.measure, work, rounds, CALLS[place.device])

@@ -25,7 +25,8 @@ def by_copy(found: Found) -> Figure:
     first = next(iter(series.values()))[names[0]]
     made = figure(8, 1.4 + 0.36 * len(names), "Kernels by a copy that moves as many bytes")
     ax = made.subplots()
-    bars(ax, names, series, WAYS, lambda row: f"{row['p50']:.0f}")
+    longest = max(row["p50"] for rows in series.values() for row in rows.values())
+    bars(ax, names, series, WAYS, lambda row: f"{row['p50']:.0f}", 1.1 * longest)
     ax.axvline(100, color="#444444", lw=1)
     ax.axvline(100 / 1.3, color=GREEN, lw=1, ls="--", label="1.3 times the copy's time")
     ax.set_xlabel("% of the copy's bandwidth")
@@ -81,7 +82,7 @@ def scaling(found: Found) -> Figure:
     panels = {name: rows for name in CURVES if (rows := found.of("kernels", *metrics, curve=name))}
     if not panels:
         raise Missing("no rows of kernels with a curve")
-    made = figure(8.5, 6.5, "How the kernels that mix scale: bytes read and written a second")
+    made = figure(10.5, 6.5, "How the kernels that mix scale: bytes read and written a second")
     axes = made.subplots(2, 2, sharey=True).ravel()
     for ax, (name, rows) in zip(axes, panels.items(), strict=False):
         for case, colour in CASES.items():
@@ -93,15 +94,15 @@ def scaling(found: Found) -> Figure:
                 level = sorted((float(row["at"][name]), row["p50"]) for row in copy)
                 ax.plot(*zip(*level, strict=True), ls=":", lw=1.2, color=colour)
         ax.set_xlabel(CURVES[name])
-        ax.set_ylim(bottom=0)
         ax.grid(alpha=0.3)
         bare(ax)
+    axes[0].set_ylim(0, 1.1 * max(row["p50"] for rows in panels.values() for row in rows))
     for ax in axes[::2]:
         ax.set_ylabel("GB/s")
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     axes[0].plot([], [], ":", color=GREY, label="a copy of as many bytes")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=8, frameon=False)
+    made.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
     setting = "all threads, and the usual batch, image and patch, where they are not on the axis"
     caption(made, next(iter(panels.values()))[0], setting)
     return made

@@ -13,7 +13,7 @@ RATE = ("images/s", "throughput")
 RATIO = ("ratio to torchvision v1", "throughput by that of torchvision v1")
 CEILINGS = ("read", "decode", "resize")  # what such a name begins with is a part of a loader's work
 LONGEST = "read"  # dwarfs all others: cut off
-COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
+OTHERS = (ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
 def throughput(found: Found) -> Figure:
@@ -45,15 +45,17 @@ def by_workers(found: Found) -> Figure:
         raise Missing("no rows of throughput with several numbers of workers")
     made = figure(6.5, 4, "Images a second by threads (DALI) or worker processes")
     ax = made.subplots()
-    for (name, points), colour in zip(cases.items(), COLOURS * len(cases), strict=False):
-        curve(ax, points, along(points[0]), name, colour)
+    others = iter(OTHERS * len(cases))
+    for name, points in cases.items():
+        curve(ax, points, along(points[0]), name, BLUE if name.startswith("Loader") else next(others))
     ax.set_xlabel("threads or workers")
     ax.set_ylabel("images/s")
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8, frameon=False)
     bare(ax)
-    caption(made, rows[0])
+    setting = rows[0]["at"] | {along(rows[0]): "all shown"}
+    caption(made, rows[0], " ".join(f"{name}={value}" for name, value in setting.items()))
     return made
 
 

@@ -41,7 +41,7 @@ def bars(
     """Lying bars, a group a name, from the top; medians with p20..p80, and what `text` says of each.
 
     series: {label: {name: row}}. colours: by label; or, of a single series, by name. most: where the axis has to reach;
-    longer bars are cut off. None: to the longest.
+    what is longer is cut off. None: to the longest.
     """
     thick = BAR / len(series)
     most = most or max(row["p80"] for rows in series.values() for row in rows.values())
@@ -54,7 +54,9 @@ def bars(
             off = [[row["p50"] - row["p20"]], [row["p80"] - row["p50"]]]
             ax.barh(y, row["p50"], 0.9 * thick, color=colour, xerr=off, ecolor="#222222", error_kw={"lw": 1})
             whole = row["p50"] <= most
-            at, offset, ink, side = (row["p80"], 4, "black", "left") if whole else (most, 0, "white", "right")
+            at, offset, ink, side = (
+                (min(row["p80"], most), 4, "black", "left") if whole else (most, 0, "white", "right")
+            )
             style = {"va": "center", "ha": side, "color": ink, "fontsize": SMALL}
             ax.annotate(text(row), (at, y), (offset, 0), textcoords="offset points", **style)
         if not callable(colours):
@@ -77,7 +79,9 @@ def curve(ax: Axes, rows: list[Row], along: str, label: str, colour: str) -> Non
     x = [float(row["at"][along]) for row in rows]
     ax.plot(x, [row["p50"] for row in rows], marker="o", ms=3.5, lw=1.5, color=colour, label=label)
     ax.fill_between(x, [row["p20"] for row in rows], [row["p80"] for row in rows], color=colour, alpha=0.15, lw=0)
+    ax.set_xscale("log", base=2)
     ax.set_xticks(x, [f"{value:g}" for value in x])
+    ax.minorticks_off()
 
 
 def bare(ax: Axes) -> None:
