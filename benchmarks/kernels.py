@@ -15,6 +15,10 @@ import time
 
 from gpu.place import Cpu, Gpu
 from kernel_times import tables
+from kernel_times.each import every_kernel
+from kernel_times.host_only import host_kernels
+from kernel_times.peers import whole_mixing
+from kernel_times.scaling import curves
 from results import Results, common_options, say
 from timing import describe_machine
 from traffic import Shapes
@@ -33,11 +37,6 @@ def main() -> None:
 
 def measured(place: Cpu, shapes: Shapes, options: argparse.Namespace, results: Results) -> None:
     """Prints the tables of the sections asked for, and adds their rows."""
-    from kernel_times.each import every_kernel
-    from kernel_times.host_only import host_kernels
-    from kernel_times.peers import whole_mixing
-    from kernel_times.scaling import curves
-
     if "kernels" in options.only:
         tables.kernels(every_kernel(place, shapes, options.rounds), shapes, results)
         if place.device == "cpu":
