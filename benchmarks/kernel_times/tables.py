@@ -62,7 +62,7 @@ def add(timed: Timed, results: Results, **setting: object) -> None:
 
 
 def mixing(found: Found, shapes: Shapes, results: Results) -> None:
-    """A line a way, then each of the others against ours as our pipeline does it: uint8 NHWC, in place, one thread."""
+    """A line a way, then each of the others against ours as our pipeline does it: uint8 NHWC, in place, all threads."""
     setting = {"batch": shapes.batch, "size": shapes.height}
     print(f"\n{'whole mixing, ms a batch':56}{'':>22}{'/ copy of float32 images':>28}")
     results.add("np.copyto, float32", "whole mixing", "ms", 1e3 * found.copy, **setting)
