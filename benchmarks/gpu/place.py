@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from timing import turns
 from dali_tokenmix import devices
 
 AHEAD = 2**29  # bytes that are copied, twice, before the clock starts
+LEAD = 0.03  # seconds that the GPU is busy with copies before a timed part
+REST = 0.002
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -21,6 +24,7 @@ class Cpu:
     """NumPy arrays, time.perf_counter."""
 
     device, torch_device = "cpu", "cpu"
+    clocks = ("wall", "CPU")  # what overheads/clock.py reads: first what counts
     cache = 2**21  # bytes that a batch must not fit into to come from memory; a CPU's own, not all there is
 
     def put(self, array: np.ndarray) -> Any:
@@ -28,6 +32,16 @@ class Cpu:
         memory = self.empty((array.nbytes,), "uint8")
         memory[...] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return memory.view(array.dtype).reshape(array.shape)
+
+    def send(self, array: np.ndarray) -> Any:
+        """What the host has just made, where the kernels read it: as it is, here."""
+        return array
+
+    def tensor(self, array: Any) -> Any:
+        """A torch tensor in the array's memory."""
+        import torch
+
+        return torch.from_numpy(array)
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array)
@@ -61,6 +75,18 @@ class Cpu:
         self.wait()
         return (time.perf_counter() - start) / repeat
 
+    def ahead(self) -> None:
+        """What has to go before a timing: here torch's threads, which spin for a while, come to rest."""
+        time.sleep(REST)
+
+    def mark(self) -> Any:
+        """A moment for between(), by CPU time of all threads."""
+        return time.process_time()
+
+    def between(self, begin: Any, end: Any) -> float:
+        """Seconds between two marks, once all work is done."""
+        return end - begin
+
     def describe(self) -> dict[str, Any]:
         return {"gpu": "none: a dry run on the CPU"}
 
@@ -69,15 +95,25 @@ class Gpu(Cpu):
     """CuPy arrays on its current device and stream, CUDA events. Never run yet: no machine of ours has a GPU."""
 
     device, torch_device = "gpu", "cuda"
+    clocks = ("GPU", "host")
 
     def __init__(self, cupy: Any = None) -> None:
         """cupy: the module, or what stands in for it."""
         self.cupy = cupy or importlib.import_module("cupy")
         self.cache = int(self.cupy.cuda.Device().attributes["L2CacheSize"])
-        self._ahead = self.cupy.zeros((2, AHEAD), "uint8")
+        self._ahead, self._copies = self.cupy.zeros((2, AHEAD), "uint8"), 0
 
     def put(self, array: np.ndarray) -> Any:
         return self.cupy.asarray(np.ascontiguousarray(array))
+
+    def send(self, array: np.ndarray) -> Any:
+        """Copied by way of CuPy's pinned memory: the host does not wait."""
+        return self.put(array)
+
+    def tensor(self, array: Any) -> Any:
+        import torch
+
+        return torch.as_tensor(array, device=self.torch_device)
 
     def get(self, array: Any) -> np.ndarray:
         return self.cupy.asnumpy(array)
@@ -94,18 +130,34 @@ class Gpu(Cpu):
         Large copies go ahead: they empty the L2 cache, and while they run the host puts all calls on the stream, so
         that the events see kernels back to back and not the host's launches.
         """
-        begin, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         for _ in range(2):
             self.copy(self._ahead[0], self._ahead[1])
-        begin.record()
+        begin = self.mark()
         for k in range(repeat):
             function(call * repeat + k)
-        end.record()
+        end = self.mark()
         end.synchronize()
-        return self.cupy.cuda.get_elapsed_time(begin, end) / 1e3 / repeat
+        return self.between(begin, end) / repeat
 
     def wait(self) -> None:
         self.cupy.cuda.Device().synchronize()
+
+    def ahead(self) -> None:
+        """LEAD seconds of copies, so that what follows is on the stream before the GPU comes to it."""
+        if not self._copies:
+            self.measure(lambda _: self.copy(self._ahead[0], self._ahead[1]), 0)  # the first may be slow
+            self._copies = math.ceil(LEAD / self.measure(lambda _: self.copy(self._ahead[0], self._ahead[1]), 0))
+        for _ in range(self._copies):
+            self.copy(self._ahead[0], self._ahead[1])
+
+    def mark(self) -> Any:
+        """An event, put on CuPy's current stream."""
+        event = self.cupy.cuda.Event()
+        event.record()
+        return event
+
+    def between(self, begin: Any, end: Any) -> float:
+        return self.cupy.cuda.get_elapsed_time(begin, end) / 1e3
 
     def describe(self) -> dict[str, Any]:
         """The card and what drives it."""

@@ -1,0 +1,57 @@
+"""The rows of the paper's table: how images are mixed, how they are labelled, and where the labels come from."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import dali_tokenmix as dtm
+
+LITE0, PACKAGE = "efficientnet-lite0", "efficientnet_lite_pytorch"
+RESNETS = ("torchvision:resnet18", "timm:resnet50")
+NO_MIXING, CUTMIX, BY_AREA = "no mixing", "CutMix, ImageNet labels", "TokenMix, ImageNet labels"
+STORED = "TokenMix, TokenMix labels of a store"
+
+
+@dataclass(frozen=True)
+class Row:
+    """mixer: None mixes nothing. supervision: as in Loader; all but "imagenet" take a store, or `teacher` if given.
+
+    paper: GPU time against CutMix, table 4 of the paper; "" where it has no such row.
+    """
+
+    name: str
+    mixer: Any
+    supervision: str = "imagenet"
+    teacher: Any = None
+    paper: str = ""
+
+    @property
+    def stored(self) -> bool:
+        """Whether labels are looked up."""
+        return self.supervision != "imagenet" and self.teacher is None
+
+
+def table(patch: int, teachers: dict[str, Any]) -> list[Row]:
+    """All rows; those of a teacher online once for each."""
+    mixer = dtm.TokenMix(patch)
+    return [
+        Row(NO_MIXING, None),
+        Row(CUTMIX, dtm.CutMix(), paper="+0.0 %"),
+        Row(BY_AREA, mixer, paper="+0.0 %"),
+        Row("TokenMix, ReLabel of a store", mixer, "relabel", paper="+0.8 %"),
+        Row("TokenMix, TokenLabeling of a store", mixer, "tokenlabeling", paper="+0.8 %"),
+        Row(STORED, mixer, "tokenmix", paper="+0.8 %"),
+        *(Row(f"TokenMix, TokenMix labels by {name}", mixer, "tokenmix", made) for name, made in teachers.items()),
+    ]
+
+
+def known_teachers(quick: bool) -> list[str]:
+    """Names for Teacher.from_name of what is installed; for a quick run the first."""
+    try:
+        importlib.import_module(PACKAGE)
+        names = [LITE0, *RESNETS]
+    except ModuleNotFoundError:
+        names = [*RESNETS]
+    return names[:1] if quick else names
