@@ -147,8 +147,8 @@ SECTIONS = {
         ("nvidia.dali", "torch", "PIL", "skimage"),
     ),
     "overhead": Section(
-        "From clean images and labels to mixed ones and targets, done before the next, beside a training step; wall "
-        f"clock. The teacher is a toy: benchmarks/teacher.py has real ones. {TIMES}",
+        "From clean images and labels to mixed ones and targets, ours and the usual way, beside a training step; by "
+        f"events. The teacher is a toy: benchmarks/overhead.py has real ones. {TIMES}",
         overhead,
         ("torch",),
     ),

@@ -16,7 +16,7 @@ from dali_tokenmix import devices
 
 AHEAD = 2**29  # bytes that are copied, twice, before the clock starts
 LEAD = 0.03  # seconds that the GPU is busy with copies before a timed part
-REST = 0.002
+REST = 0.02  # seconds in which threads of OpenMP that spin give up
 DRIVER = Path("/proc/driver/nvidia/version")
 
 

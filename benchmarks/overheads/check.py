@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu.place import Cpu
 
 import dali_tokenmix as dtm
 from dali_tokenmix.plan import Batch, Plan
 from dali_tokenmix.regions import Box, Tokens
-from gpu.place import Cpu
 
 from .given import Given
 from .ours import Ours
@@ -68,7 +68,9 @@ def agree(row: Row, given: Given, place: Cpu) -> None:
     close(f"{row.name}: targets", ours[0], theirs[0])
     if len(theirs) > 1:
         ids, shares = ours[1:]
-        close(f"{row.name}: labels of tokens", shares, theirs[1].gather(2, torch.from_numpy(ids).long().to(images.device)))
+        close(
+            f"{row.name}: labels of tokens", shares, theirs[1].gather(2, torch.from_numpy(ids).long().to(images.device))
+        )
 
 
 def close(what: str, ours: np.ndarray, theirs: torch.Tensor) -> None:

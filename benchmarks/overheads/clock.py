@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
 from gpu.place import LEAD, Cpu
 
-Work = dict[str, Callable[[int], object]]
+Work = dict[Any, Callable[[int], object]]
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Taken:
         return bool(np.median(self.other) > LEAD)
 
 
-def interleaved(place: Cpu, work: Work, rounds: int, told: Callable[[int], None] = lambda _: None) -> dict[str, Taken]:
+def interleaved(place: Cpu, work: Work, rounds: int, told: Callable[[int], None] = lambda _: None) -> dict[Any, Taken]:
     """All functions are called once a round, in an order that is drawn, after one uncounted round.
 
     A function gets the number of the round. Nothing here waits for a GPU until all rounds are through. told: is called
     with the number of each round.
     """
     rng, names = np.random.default_rng(0), list(work)
-    marks: dict[str, list[tuple]] = {name: [] for name in names}
+    marks: dict[Any, list[tuple]] = {name: [] for name in names}
     for number in range(rounds + 1):
         told(number)
         for name in (names[k] for k in rng.permutation(len(names))):

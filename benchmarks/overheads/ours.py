@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gpu.place import Cpu
 
 from dali_tokenmix import runtime
 from dali_tokenmix.label_maps import check_ids, token_grid, token_sides
@@ -17,7 +18,6 @@ from dali_tokenmix.planner import BatchPlanner, boxes_of
 from dali_tokenmix.runtime.arrays import View, view
 from dali_tokenmix.runtime.mix import images_of
 from dali_tokenmix.supervision import BY_LABELS
-from gpu.place import Cpu
 
 from .given import Given
 from .rows import Row

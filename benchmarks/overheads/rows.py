@@ -10,8 +10,7 @@ import dali_tokenmix as dtm
 
 LITE0, PACKAGE = "efficientnet-lite0", "efficientnet_lite_pytorch"
 RESNETS = ("torchvision:resnet18", "timm:resnet50")
-NO_MIXING, CUTMIX, BY_AREA = "no mixing", "CutMix, ImageNet labels", "TokenMix, ImageNet labels"
-STORED = "TokenMix, TokenMix labels of a store"
+CUTMIX, BY_AREA, STORED = "CutMix + ImageNet", "TokenMix + ImageNet", "TokenMix + TokenMix (store)"
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,13 @@ def table(patch: int, teachers: dict[str, Any]) -> list[Row]:
     """All rows; those of a teacher online once for each."""
     mixer = dtm.TokenMix(patch)
     return [
-        Row(NO_MIXING, None),
+        Row("no mixing", None),
         Row(CUTMIX, dtm.CutMix(), paper="+0.0 %"),
         Row(BY_AREA, mixer, paper="+0.0 %"),
-        Row("TokenMix, ReLabel of a store", mixer, "relabel", paper="+0.8 %"),
-        Row("TokenMix, TokenLabeling of a store", mixer, "tokenlabeling", paper="+0.8 %"),
+        Row("TokenMix + ReLabel", mixer, "relabel", paper="+0.8 %"),
+        Row("TokenMix + TokenLabeling", mixer, "tokenlabeling", paper="+0.8 %"),
         Row(STORED, mixer, "tokenmix", paper="+0.8 %"),
-        *(Row(f"TokenMix, TokenMix labels by {name}", mixer, "tokenmix", made) for name, made in teachers.items()),
+        *(Row(f"TokenMix + TokenMix ({name})", mixer, "tokenmix", made) for name, made in teachers.items()),
     ]
 
 

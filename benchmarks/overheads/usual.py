@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from dense_labels import Batch, dense, dense_relabel, torch_targets
+from gpu.place import Cpu
 from timm.data import Mixup
 from torchvision.ops import roi_align
 
 import dali_tokenmix as dtm
 from dali_tokenmix.planner import boxes_of
-from gpu.place import Cpu
 
 from .given import Given
 from .ours import SMOOTHING
@@ -75,7 +75,7 @@ class Usual:
 
     def token_mix(self, images: torch.Tensor, batch: Batch, drawn: Drawn) -> tuple[torch.Tensor, ...]:
         """Mixes images in place by a mask. A teacher looks at them before."""
-        batch = replace(batch, plan=drawn)  # type: ignore[arg-type]
+        batch = replace(batch, plan=drawn)
         if self.row.supervision == "imagenet":
             targets = (mixed(smoothed(batch.own, self.shapes.classes), float(drawn.bits.mean())),)
         elif self.row.supervision == "tokenmix":
