@@ -1,4 +1,4 @@
-"""The real Loader, row by row: seconds a batch, what of it the graph's callbacks take, and whole steps on its batches."""
+"""The real Loader, row by row: seconds a batch, those within the graph's callbacks, and whole steps on its batches."""
 
 from __future__ import annotations
 

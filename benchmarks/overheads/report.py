@@ -70,34 +70,34 @@ def bounds(found: Measured, judged: bool) -> None:
 
 def loaders(table: list[Row], turns: dict[str, Turns], found: Measured, results: Results, setting: dict) -> None:
     """A line a Loader, with the verdict where there was a step to compare with."""
-    batch = setting["batch"]
     print(
         f"\n{'the Loader':{WIDTH}} {'images/s':>24} {'CPU ms an image':>22} {'callbacks, ms':>14} {'% of its CPU':>13}"
     )
     for row in table:
         turn = turns[row.name]
-        results.add(row.name, "Loader", "images/s", batch / turn.wall, **setting)
-        results.add(row.name, "Loader, CPU an image", "ms", 1e3 * turn.cpu / batch, **setting)
-        line = f"{row.name:{WIDTH}} {spread(batch / turn.wall, digits=0):>24} {spread(1e3 * turn.cpu / batch, digits=3):>22}"
+        rate, cpu = setting["batch"] / turn.wall, 1e3 * turn.cpu / setting["batch"]
+        results.add(row.name, "Loader", "images/s", rate, **setting)
+        results.add(row.name, "Loader, CPU an image", "ms", cpu, **setting)
+        line = f"{row.name:{WIDTH}} {spread(rate, digits=0):>24} {spread(cpu, digits=3):>22}"
         if row.teacher is None:
-            inside, share = turn.callbacks, 100 * turn.callbacks / turn.cpu
-            results.add(row.name, "callbacks", "ms", 1e3 * inside, **setting)
+            inside, share = 1e3 * turn.callbacks, 100 * turn.callbacks / turn.cpu
+            results.add(row.name, "callbacks", "ms", inside, **setting)
             results.add(row.name, "callbacks by the Loader's CPU time", "%", share, **setting)
-            line += f" {1e3 * np.median(inside):14.2f} {np.median(share):13.2f}"
+            line += f" {np.median(inside):14.2f} {np.median(share):13.2f}"
         print(line)
-    for step, taken in found.steps.items():
-        verdicts(table, turns, found, step, float(np.median(taken.main)))
+    for step in found.steps:
+        verdicts(table, turns, found, step)
 
 
-def verdicts(table: list[Row], turns: dict[str, Turns], found: Measured, step: str, seconds: float) -> None:
-    print(f"\nWhat a training loop waits for, with {step}, {1e3 * seconds:.1f} ms a step:")
+def verdicts(table: list[Row], turns: dict[str, Turns], found: Measured, step: str) -> None:
+    """Who is waited for, row by row."""
+    seconds = float(np.median(found.steps[step].main))
+    print(f"\nWhat a training loop waits for, where a step of {step} takes {1e3 * seconds:.1f} ms:")
     for row in table:
         batch = float(np.median(turns[row.name].wall))
         bound = "loader-bound" if batch > seconds else "model-bound"
         mixed = np.median(found.share(row.name, "ours", step))
-        print(
-            f"  {bound:12}  {row.name:{WIDTH}} Loader {1e3 * batch:8.1f} ms a batch; mixing is {mixed:.3f} % of the step"
-        )
+        print(f"  {bound:12}  {row.name:{WIDTH}} {1e3 * batch:9.1f} ms a batch; mixing is {mixed:.3f} % of the step")
 
 
 def whole(seconds: dict[str, np.ndarray], results: Results, setting: dict) -> None:
