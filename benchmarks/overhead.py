@@ -58,6 +58,7 @@ def main() -> int:
     print(f"; torch on {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         say("data set, store, teachers, model")
+        torch.manual_seed(0)
         root = data_set(options, Path(folder))
         data = scan(root)
         s = shapes(options, max(CLASSES, len(data.classes)))

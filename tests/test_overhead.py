@@ -103,12 +103,14 @@ def test_wrong_arguments_are_named(module, monkeypatch, capsys, arguments, reaso
     assert reason in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [*ROWS, STORED])
+@pytest.mark.parametrize("name", [*ROWS, STORED, "online"])
 def test_ours_launches_what_the_loaders_graph_does(module, name, batch, photo_folder, tmp_path):
     """The same kernels, of the same width, as often: mixing is timed as it is."""
     recorded, ours = module("gpu.launches").recorded, module("overheads.ours").Ours
     loaders, given, place = module("overheads.loaders"), module("overheads.given"), module("gpu.place").Cpu()
-    row = rows(module)[name]
+    teacher = module("gpu.teacher").small_teacher(batch.shapes, "cpu")
+    online = module("overheads.rows").Row("online", dtm.TokenMix(), "tokenmix", teacher)
+    row = (rows(module) | {"online": online})[name]
     here = ours(row, [batch], place)
     with recorded() as launches:
         here(0)

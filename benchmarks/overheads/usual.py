@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from dense_labels import Batch, dense, dense_relabel, torch_targets
 from gpu.place import Cpu
-from timm.data import Mixup
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, Mixup
 from torchvision.ops import roi_align
 
 import dali_tokenmix as dtm
@@ -25,6 +25,7 @@ from .ours import SMOOTHING
 from .rows import Row
 
 LEAST, ATTEMPTS, LOG_ASPECT = 14, 10, -math.log(0.3)
+IMAGENET = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 
 
 @dataclass(frozen=True)
@@ -127,19 +128,20 @@ def mixed(targets: torch.Tensor, other: float) -> torch.Tensor:
 
 def normalised(pixels: np.ndarray, device: str) -> torch.Tensor:
     """(N, 3, H, W) float32 by ImageNet's mean and deviation, as a loader hands them over."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (dtm.IMAGENET_MEAN, dtm.IMAGENET_STD))
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
     return images.contiguous().to(device)
 
 
 def renormalised(images: torch.Tensor, teacher: Any) -> torch.Tensor:
-    """From ImageNet's mean and deviation to the teacher's."""
-    mean, std = getattr(teacher, "mean", dtm.IMAGENET_MEAN), getattr(teacher, "std", dtm.IMAGENET_STD)
-    if (mean, std) == (dtm.IMAGENET_MEAN, dtm.IMAGENET_STD):
+    """From ImageNet's mean and deviation to the teacher's, where it has others."""
+    wanted = getattr(teacher, "mean", IMAGENET[0]), getattr(teacher, "std", IMAGENET[1])
+    if wanted == IMAGENET:
         return images
-    known = [torch.tensor(v, device=images.device)[:, None, None] for v in (dtm.IMAGENET_MEAN, dtm.IMAGENET_STD)]
-    wanted = [torch.tensor(v, device=images.device)[:, None, None] for v in (mean, std)]
-    return images.mul(known[1] / wanted[1]).add((known[0] - wanted[0]) / wanted[1])
+    (mean, std), (its_mean, its_std) = (
+        [torch.tensor(values, device=images.device)[:, None, None] for values in pair] for pair in (IMAGENET, wanted)
+    )
+    return images.mul(std / its_std).add((mean - its_mean) / its_std)
 
 
 def labelled(row: Row, given: Given, device: str) -> Batch:
