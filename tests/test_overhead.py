@@ -279,6 +279,13 @@ def test_the_verdict_names_who_is_waited_for(module, capsys, measured):
     assert second.split()[0] == "loader-bound"
 
 
+def test_what_the_host_was_not_ahead_of_is_named(module, measured):
+    found = measured(0.5)
+    assert set(found.late) == {"CutMix + ImageNet ours", "TokenMix + ImageNet ours", f"{STORED} ours", "model"}
+    taken = module("overheads.clock").Taken(np.ones(3), np.full(3, 0.01))
+    assert module("overheads.measure").Measured({("row", "ours"): taken}, {}).late == []
+
+
 def test_the_papers_claims_stand_beside_figures_of_a_gpu_only(module, capsys, measured):
     report, place = module("overheads.report"), module("gpu.place")
     report.claims(measured(0.5), place.Cpu())

@@ -38,7 +38,9 @@ class Measured:
 
     @property
     def late(self) -> list[str]:
-        return [str(name) for name, taken in (self.mixing | self.steps).items() if taken.late]
+        """What the GPU may have waited for the host in."""
+        named = {" ".join(key): taken for key, taken in self.mixing.items()} | self.steps
+        return [name for name, taken in named.items() if taken.late]
 
 
 def measured(
