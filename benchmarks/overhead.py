@@ -43,6 +43,8 @@ from dali_tokenmix.dataset import scan
 from dali_tokenmix.devices import gpu_problem
 
 DEIT_TINY, CLASSES, MAPS = "deit_tiny_patch16_224", 1000, (18, 18)
+TEACHERS = {"cpu": 2, "gpu": 3}  # the third, a ResNet-50, takes as long as a step on a CPU
+BUSY = 0.5  # load from which on figures are worth little
 MOST_FILES = 4096  # of a data set that is given: each has labels of 10 kB in a store that is made for it
 
 
@@ -56,6 +58,8 @@ def main() -> int:
     setting = {"model": options.model, "batch": options.batch_size, "amp": options.amp, "compile": options.compile}
     print(f"{describe_machine()}\n{options.model}, batch {options.batch_size}, on the {options.device.upper()}", end="")
     print(f"; torch on {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.2f}\n", flush=True)
+    if options.device == "cpu" and os.getloadavg()[0] > BUSY:
+        print("The machine is busy: a step that is slowed down makes shares of it look smaller than they are.\n")
     with tempfile.TemporaryDirectory() as folder:
         say("data set, store, teachers, model")
         torch.manual_seed(0)
@@ -72,7 +76,7 @@ def main() -> int:
         sys.stdout.flush()
         made = loaders_of(asked, root, store, s, options)
         turns = loaders.measured(asked, made, place, options.loader_rounds, options.teacher_rounds)
-        report.loaders(asked, turns, found, results, setting)
+        report.loaders(asked, turns, found, results, place, setting)
         for step in steps.values() if options.whole else ():
             report.whole(loaders.whole_steps(asked, made, step, place, options.whole), results, setting)
     print(f"\n{results.write(options.results)}\n{time.perf_counter() - begin:.0f} s; load {os.getloadavg()[0]:.2f}")
@@ -149,7 +153,7 @@ def arguments() -> argparse.Namespace:
         "--teachers",
         nargs="*",
         metavar="NAME",
-        help="as Teacher.from_name has them (default: what is installed of three)",
+        help="as Teacher.from_name has them (default: efficientnet-lite0, where it is installed, and resnets)",
     )
     parser.add_argument("--patch-size", type=int, default=16, help="of a token, in pixels (default: %(default)s)")
     parser.add_argument("--rounds", type=int, help="of mixing (default: 60; quick: 3)")
@@ -164,7 +168,7 @@ def arguments() -> argparse.Namespace:
         if getattr(options, name) is None:
             setattr(options, name, values[options.quick])
     if options.teachers is None:
-        options.teachers = known_teachers(options.quick)
+        options.teachers = known_teachers(1 if options.quick else TEACHERS[options.device])
     if options.batch_size < 2 or options.batch_size % 2:
         parser.error("--batch-size must be even: timm's Mixup mixes no other")
     if not timm.is_model(options.model):

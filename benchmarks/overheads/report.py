@@ -68,7 +68,9 @@ def bounds(found: Measured, judged: bool) -> None:
             print(f"  {word}  {name}: {share:.3f} % of a step <= {most} %")
 
 
-def loaders(table: list[Row], turns: dict[str, Turns], found: Measured, results: Results, setting: dict) -> None:
+def loaders(
+    table: list[Row], turns: dict[str, Turns], found: Measured, results: Results, place: Cpu, setting: dict
+) -> None:
     """A line a Loader, with the verdict where there was a step to compare with."""
     print(
         f"\n{'the Loader':{WIDTH}} {'images/s':>24} {'CPU ms an image':>22} {'callbacks, ms':>14} {'% of its CPU':>13}"
@@ -87,6 +89,8 @@ def loaders(table: list[Row], turns: dict[str, Turns], found: Measured, results:
         print(line)
     for step in found.steps:
         verdicts(table, turns, found, step)
+    if place.device == "cpu" and found.steps:
+        print("On a CPU model and Loader share the cores: a loop takes up to the sum of both.")
 
 
 def verdicts(table: list[Row], turns: dict[str, Turns], found: Measured, step: str) -> None:
