@@ -17,6 +17,7 @@ from .scaling import Point
 FORMS = ("NumPy", "torch")
 MOST_OF_A_COPY = 1.3  # times a copy, that a kernel may take on float32 NCHW
 LEAST_FASTER = 10  # times, than any other way to mix
+MIXING = ("exchange", "blend")  # kernels that it is asked of
 JUDGED = (128, 224)  # images, and pixels of a side, that both are for
 
 
@@ -39,7 +40,7 @@ def kernels(found: Iterable[Timed], shapes: Shapes, results: Results) -> None:
         ]
         print(line, "".join(medians), flush=True)
         add(timed, results, **setting)
-        if timed.name.endswith("float32 NCHW"):
+        if timed.name.endswith("float32 NCHW") and timed.name.startswith(MIXING):
             float32.append(timed)
     if float32 and judged(shapes):
         for timed in float32:
