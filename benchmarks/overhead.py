@@ -34,7 +34,7 @@ from overheads.measure import Measured, measured
 from overheads.rows import Row, known_teachers, table
 from overheads.steps import Step
 from results import Results, common_options, say
-from throughput import make_photographs
+from photographs import make_photographs
 from timing import describe_machine
 from traffic import Shapes
 

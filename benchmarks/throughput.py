@@ -1,123 +1,126 @@
-"""Images a second from JPEG files, training transforms: Loader against torchvision's ImageFolder and DataLoader.
+"""Training images a second from JPEG files: our Loader, the loaders people use, and how fast the parts could go.
 
-The same files, RandomResizedCrop, flip, float32 NCHW normalised; as many worker processes there as threads here.
-Rounds take turns; a round is the batches after a warm-up. `python benchmarks/throughput.py --help`.
+All read the same files and make the same: RandomResizedCrop to 224, flip, float32 NCHW normalised, on as many CPUs,
+with as many threads or worker processes. Each has a process of its own, which stands still while others run. First
+each is alone: its output is compared with torchvision's, and its memory (proportional set size, workers included) is
+sampled. Then they take turns, in an order that is drawn each round; no epoch ends during a turn. CPU time is that of
+the process and its workers. First batch: from the call that makes the loader, imports are over by then; the CSV has
+them in a row of their own. The ceilings, reading, decoding and resizing alone, take turns with the loaders.
+
+Not apples to apples: FFCV reads one file that was packed before, and resizes by area; SPDL resizes before it converts
+to RGB; timm mixes too, by Mixup and CutMix; torchvision, SPDL, FFCV and plain DALI do not mix. Stored maps are noise.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-from skimage import data
-from timing import describe_machine, spread
+from loaders import table
+from loaders.task import CEILINGS, LOADERS, TEACHER, TOKEN_MIX, TORCHVISION, Task
+from loaders.turns import Alone, Entrant, alone, timed
+from photographs import make_photographs, parse
+from results import Results, common_options, say
 
-import dali_tokenmix as dtm
+from dali_tokenmix.dataset import scan
+
+CURVE_EVERY, TEACHER_EVERY = 3, 4  # rounds: what is slow, or asked for its trend alone, gets fewer
+LOOKED_AT = 512  # images of each loader that are compared with torchvision's
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, help="class folders; left out, 500 x 375 JPEGs of quality 95 are made")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--batches", type=int, default=12, help="a round")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--device", choices=("cpu", "gpu"), default=None)
-    options = parser.parse_args()
-    print(describe_machine(), flush=True)
+    began, options = time.perf_counter(), parsed_options()
     with tempfile.TemporaryDirectory() as made:
-        root = options.root or make_photographs(Path(made) / "photographs")
-        sources = {
-            "torchvision": torchvision_loader(root, options),
-            "Loader, mixer=None": ours(root, None, options),
-            "Loader, TokenMix": ours(root, dtm.TokenMix(), options),
-        }
-        check(sources)
-        rates = measure(sources, options)
-    base = {name: np.median(rate) for name, rate in rates.items()}
-    for name, rate in rates.items():
-        print(f"{name:20} {spread(rate, digits=0):>22} images/s  {base[name] / base['torchvision']:.2f}x torchvision")
-    mixed, plain = rates["Loader, TokenMix"], rates["Loader, mixer=None"]
-    ratio, rounds = np.median(mixed) / np.median(plain), spread(mixed / plain, digits=3)
-    print(f"TokenMix / mixer=None {ratio:.3f}, round by round {rounds}")
+        task = Task(str(photographs(made, options)), made, options.batch_size, options.workers, options.device)
+        entrants = chosen(options)
+        found, missing = checked(entrants, task)
+        measured = timed(
+            [entrant for entrant in entrants if entrant.name in found],
+            task,
+            options.batches,
+            options.rounds,
+            options.processes,
+        )
+    files = "given" if options.root else options.sizes
+    results = Results("throughput", options.device)
+    table.add_rows(results, found, measured, batch=options.batch_size, files=files)
+    table.show(found, measured, missing, options.workers)
+    print(f"\n{results.write(options.results)}: {len(results.rows)} rows, {time.perf_counter() - began:.0f} s in all")
 
 
-def ours(root: Path, mixer, options: argparse.Namespace) -> Iterator:
-    """Batches of our Loader, epoch after epoch."""
-    loader = dtm.Loader(
-        root, batch_size=options.batch_size, mixer=mixer, num_threads=options.workers, device=options.device
-    )
-    while True:
-        yield from loader
+def parsed_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [name for name in (*LOADERS, *CEILINGS) if name != TORCHVISION]
+    parser.add_argument("--root", type=Path, help="class folders of JPEG files; left out, photographs are made")
+    parser.add_argument("--sizes", default="500x375", help="of those: WIDTHxHEIGHT or imagenet (default: %(default)s)")
+    parser.add_argument("--photographs", type=int, help="how many are made (default: 512)")
+    parser.add_argument("--batch-size", type=int, help="(default: 64)")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads, processes, CPUs")
+    parser.add_argument("--batches", type=int, help="in a turn (default: 10)")
+    parser.add_argument("--rounds", type=int, help="(default: 10)")
+    parser.add_argument("--processes", type=int, help="each loader is started so many times (default: 2)")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="beside torchvision v1")
+    parser.add_argument("--no-curve", action="store_true", help="leave out other numbers of workers")
+    common_options(parser)
+    options = parser.parse_args()
+    usual = {"photographs": 512, "batch_size": 64, "batches": 10, "rounds": 10, "processes": 2}
+    quick = {"photographs": 256, "batch_size": 32, "batches": 2, "rounds": 2, "processes": 1}
+    for name, value in (quick if options.quick else usual).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    try:
+        parse(options.sizes)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
-def torchvision_loader(root: Path, options: argparse.Namespace) -> Iterator:
-    """Batches of the loader most people start from, epoch after epoch, with workers that stay alive."""
-    from torchvision import datasets, transforms
+def photographs(made: str, options: argparse.Namespace) -> Path:
+    """The class folders to read."""
+    if options.root:
+        return options.root
+    say(f"making {options.photographs} photographs, {options.sizes}")
+    return make_photographs(Path(made) / "photographs", options.photographs, options.sizes)
 
-    steps = [
-        transforms.RandomResizedCrop(224),
-        transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize(dtm.IMAGENET_MEAN, dtm.IMAGENET_STD),
+
+def chosen(options: argparse.Namespace) -> list[Entrant]:
+    """torchvision first, what was asked for, and for the curve ours and torchvision's with other numbers of workers."""
+    names = [name for name in (TORCHVISION, *LOADERS, *CEILINGS) if name in (TORCHVISION, *options.only)]
+    every = {TEACHER: TEACHER_EVERY}
+    found = [Entrant(name, options.workers, every.get(name, 1)) for name in dict.fromkeys(names)]
+    if options.no_curve or options.quick:
+        return found
+    cores = len(os.sched_getaffinity(0))
+    counts = {2**k for k in range(cores.bit_length())} | {cores, 2 * cores}
+    return found + [
+        Entrant(name, count, CURVE_EVERY)
+        for count in sorted(counts - {options.workers})
+        for name in (TORCHVISION, TOKEN_MIX)
+        if name in names
     ]
-    loader = torch.utils.data.DataLoader(
-        datasets.ImageFolder(root, transforms.Compose(steps)),
-        batch_size=options.batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=options.workers,
-        persistent_workers=True,
-    )
-    while True:
-        yield from loader
 
 
-def check(sources: dict[str, Iterator]) -> None:
-    """All yield the same form, with the same brightness and contrast."""
-    for name, source in sources.items():
-        images, _ = next(source)
-        assert images.shape[1:] == (3, 224, 224), (name, images.shape)
-        assert images.dtype == torch.float32, (name, images.dtype)
-        assert abs(images.mean().item()) < 2, (name, images.mean())
-        assert 0.3 < images.std().item() < 2, (name, images.std())
-
-
-def measure(sources: dict[str, Iterator], options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Images a second: {name: (rounds,)}. What a source made ahead, while others ran, is used up before the clock."""
-    rates = {name: np.zeros(options.rounds) for name in sources}
-    for number in range(options.rounds):
-        print(f"\rround {number + 1} of {options.rounds}", end="", file=sys.stderr, flush=True)
-        for name, source in sources.items():
-            for _ in range(2 * options.workers + 2):
-                next(source)
-            start = time.perf_counter()
-            for _ in range(options.batches):
-                next(source)
-            rates[name][number] = options.batches * options.batch_size / (time.perf_counter() - start)
-    print(file=sys.stderr)
-    return rates
-
-
-def make_photographs(root: Path, count: int = 512) -> Path:
-    """Class folders of 500 x 375 windows of scikit-image's photographs, at their own resolution."""
-    rng = np.random.default_rng(0)
-    photos = {name: getattr(data, name)() for name in ("astronaut", "coffee", "rocket")}
-    photos["motorcycle"] = data.stereo_motorcycle()[0]
-    for name, photo in photos.items():
-        (root / name).mkdir(parents=True)
-        for number in range(count // len(photos)):
-            y, x = rng.integers(0, photo.shape[0] - 375 + 1), rng.integers(0, photo.shape[1] - 500 + 1)
-            Image.fromarray(photo[y : y + 375, x : x + 500]).save(root / name / f"{number:04}.jpg", quality=95)
-    return root
+def checked(entrants: list[Entrant], task: Task) -> tuple[dict[str, Alone], dict[str, str]]:
+    """What each is found to be when alone, and why some cannot be had. Raises AssertionError for a wrong output."""
+    classes = len(scan(task.root).classes)
+    found: dict[str, Alone] = {}
+    missing: dict[str, str] = {}
+    for entrant in entrants:
+        if entrant.workers != task.workers:
+            continue
+        say(f"\r{'checking ' + entrant.name:60}", end="")
+        seen = alone(entrant, task, -(-LOOKED_AT // task.batch_size), classes)
+        if isinstance(seen, str):
+            missing[entrant.name] = seen
+            continue
+        found[entrant.name] = seen
+        wrong = seen.wrong(entrant.name, task, found[TORCHVISION])
+        assert not wrong, f"{entrant.name} does not make what torchvision does: {'; '.join(wrong)}"
+    say("")
+    return found, missing
 
 
 if __name__ == "__main__":

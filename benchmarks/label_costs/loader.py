@@ -13,7 +13,7 @@ import torch
 from gpu.place import Cpu
 from results import Results, say
 from stores import write_store
-from throughput import make_photographs
+from photographs import make_photographs
 from timing import spread, turns, verdict
 
 import dali_tokenmix as dtm

@@ -1,0 +1,1 @@
+"""Loaders that are compared, each in a process of its own."""
