@@ -20,14 +20,16 @@ import time
 from pathlib import Path
 
 from loaders import table
-from loaders.task import CEILINGS, LOADERS, TEACHER, TOKEN_MIX, TORCHVISION, Task
-from loaders.turns import Alone, Entrant, alone, timed
+from loaders.output import amount_bounds
+from loaders.task import CEILINGS, DECODE_CROP, LOADERS, SCORED, TEACHER, TOKEN_MIX, TORCHVISION, Task
+from loaders.turns import Alone, Entrant, alone, amounts, tell, timed
 from photographs import make_photographs, parse
 from results import Results, common_options, say
 
 from dali_tokenmix.dataset import scan
 
-CURVE_EVERY, TEACHER_EVERY = 3, 4  # rounds: what is slow, or asked for its trend alone, gets fewer
+EVERY = {TEACHER: 4} | dict.fromkeys(set(CEILINGS) - {DECODE_CROP}, 2)  # rounds: what is slow or steady gets fewer
+CURVE_EVERY = 3
 LOOKED_AT = 512  # images of each loader that are compared with torchvision's
 
 
@@ -37,13 +39,8 @@ def main() -> None:
         task = Task(str(photographs(made, options)), made, options.batch_size, options.workers, options.device)
         entrants = chosen(options)
         found, missing = checked(entrants, task)
-        measured = timed(
-            [entrant for entrant in entrants if entrant.name in found],
-            task,
-            options.batches,
-            options.rounds,
-            options.processes,
-        )
+        there = [entrant for entrant in entrants if entrant.name not in missing]
+        measured = timed(there, task, options.batches, options.rounds, options.processes)
     files = "given" if options.root else options.sizes
     results = Results("throughput", options.device)
     table.add_rows(results, found, measured, batch=options.batch_size, files=files)
@@ -60,13 +57,13 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="(default: 64)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads, processes, CPUs")
     parser.add_argument("--batches", type=int, help="in a turn (default: 10)")
-    parser.add_argument("--rounds", type=int, help="(default: 10)")
+    parser.add_argument("--rounds", type=int, help="(default: 8)")
     parser.add_argument("--processes", type=int, help="each loader is started so many times (default: 2)")
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="beside torchvision v1")
     parser.add_argument("--no-curve", action="store_true", help="leave out other numbers of workers")
     common_options(parser)
     options = parser.parse_args()
-    usual = {"photographs": 512, "batch_size": 64, "batches": 10, "rounds": 10, "processes": 2}
+    usual = {"photographs": 512, "batch_size": 64, "batches": 10, "rounds": 8, "processes": 2}
     quick = {"photographs": 256, "batch_size": 32, "batches": 2, "rounds": 2, "processes": 1}
     for name, value in (quick if options.quick else usual).items():
         if getattr(options, name) is None:
@@ -89,8 +86,7 @@ def photographs(made: str, options: argparse.Namespace) -> Path:
 def chosen(options: argparse.Namespace) -> list[Entrant]:
     """torchvision first, what was asked for, and for the curve ours and torchvision's with other numbers of workers."""
     names = [name for name in (TORCHVISION, *LOADERS, *CEILINGS) if name in (TORCHVISION, *options.only)]
-    every = {TEACHER: TEACHER_EVERY}
-    found = [Entrant(name, options.workers, every.get(name, 1)) for name in dict.fromkeys(names)]
+    found = [Entrant(name, options.workers, EVERY.get(name, 1)) for name in names]
     if options.no_curve or options.quick:
         return found
     cores = len(os.sched_getaffinity(0))
@@ -104,22 +100,29 @@ def chosen(options: argparse.Namespace) -> list[Entrant]:
 
 
 def checked(entrants: list[Entrant], task: Task) -> tuple[dict[str, Alone], dict[str, str]]:
-    """What each is found to be when alone, and why some cannot be had. Raises AssertionError for a wrong output."""
+    """What each loader is found to be when alone, and why some cannot be had.
+
+    Raises AssertionError for a loader that does not make what torchvision does, and for a ceiling that is none.
+    """
+    names = {entrant.name for entrant in entrants}
     classes = len(scan(task.root).classes)
+    batches = -(-LOOKED_AT // task.batch_size)
     found: dict[str, Alone] = {}
     missing: dict[str, str] = {}
-    for entrant in entrants:
-        if entrant.workers != task.workers:
-            continue
-        say(f"\r{'checking ' + entrant.name:60}", end="")
-        seen = alone(entrant, task, -(-LOOKED_AT // task.batch_size), classes)
+    for name in (name for name in LOADERS if name in names):
+        tell(f"checking {name}")
+        seen = alone(name, task, batches, classes)
         if isinstance(seen, str):
-            missing[entrant.name] = seen
+            missing[name] = seen
             continue
-        found[entrant.name] = seen
-        wrong = seen.wrong(entrant.name, task, found[TORCHVISION])
-        assert not wrong, f"{entrant.name} does not make what torchvision does: {'; '.join(wrong)}"
-    say("")
+        found[name] = seen
+        wrong = seen.output.differences(found[TORCHVISION].output, scored=name in SCORED)
+        assert not wrong, f"{name} does not make what torchvision does: {'; '.join(wrong)}"
+    tell("checking the ceilings")
+    for name, each in amounts([name for name in CEILINGS if name in names], task, batches).items():
+        low, high = amount_bounds(name, task)
+        assert low <= each <= high, f"{name}: {each:.0f} an image, expected {low:.0f} to {high:.0f}"
+    tell("\n")
     return found, missing
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -18,40 +19,44 @@ from .task import LOADERS, Task, preparation, source
 
 
 class Server:
-    """Its methods are the orders. Nothing heavy is imported before `load`."""
+    """Its methods are the orders. Nothing heavy is imported before `load`; one loader is there at a time."""
 
-    def __init__(self, name: str, task: Task) -> None:
-        self.name, self.task = name, task
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.batches: Iterator[Any] = iter(())
+        self.on_gpu = False
 
-    def load(self) -> dict[str, Any]:
+    def load(self, name: str) -> dict[str, Any]:
         """Imports what the loader needs; says what is missing."""
         start = time.perf_counter()
         try:
-            source(self.name)
+            source(name)
         except (ImportError, OSError) as error:  # a library's own libraries count
             return {"missing": f"{type(error).__name__}: {error}"}
         return {"seconds": time.perf_counter() - start}
 
-    def prepare(self) -> dict[str, Any]:
-        """Writes the file that the loader needs, if it needs one."""
-        if prepared := preparation(self.name):
-            prepared(self.task)
+    def prepare(self, name: str) -> dict[str, Any]:
+        """Writes the file that the loader needs."""
+        preparation(name)(self.task)
         return {}
 
-    def begin(self) -> dict[str, Any]:
-        """Makes the loader and waits for its first batch."""
-        make = source(self.name)
+    def begin(self, name: str) -> dict[str, Any]:
+        """Makes the loader, in place of the one before, and waits for its first batch."""
+        make = source(name)
+        self.batches = iter(())
+        gc.collect()  # threads of the loader before are gone before workers are forked
+        self.on_gpu = self.task.device == "gpu" and name in LOADERS
         start = time.perf_counter()
         self.batches = make(self.task)
-        next(self.batches)
-        self._wait()
+        self._take(1)
         return {"seconds": time.perf_counter() - start}
 
     def look(self, batches: int, classes: int) -> dict[str, Any]:
-        """What the next batches are, in figures; of a ceiling, how much they are."""
-        if self.name in LOADERS:
-            return asdict(Output.of(self.batches, batches, classes))
+        """What the next batches of a loader are, in figures."""
+        return asdict(Output.of(self.batches, batches, classes))
+
+    def count(self, batches: int) -> dict[str, Any]:
+        """How much the next batches of a ceiling are."""
         return {"amount": sum(islice(self.batches, batches))}
 
     def run(self, ahead: int, batches: int) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class Server:
 
     def _wait(self) -> None:
         """Until the GPU has done what was asked of it: once, after the last batch."""
-        if self.task.device == "gpu" and self.name in LOADERS:
+        if self.on_gpu:
             import torch
 
             torch.cuda.synchronize()
@@ -79,9 +84,9 @@ def main() -> None:
     os.setpgrp()  # with its workers, so that all can be stopped and counted
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print
-    task = Task(**json.loads(sys.argv[2]))
+    task = Task(**json.loads(sys.argv[1]))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.workers])
-    server = Server(sys.argv[1], task)
+    server = Server(task)
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(getattr(server, order.pop("order"))(**order)), file=answers, flush=True)

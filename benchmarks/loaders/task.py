@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,6 +55,7 @@ LOADERS = {  # module and function; the function makes batches (images, targets)
     STORE: "ours:with_store",
     TEACHER: "our_teacher:with_teacher",
 }
+PREPARED = {STORE, FFCV}  # need a file that is written before
 SCORED = {STORE, TEACHER}  # by content: rows of their targets need not sum to 1
 CEILINGS = {  # the function makes how much of it a batch was: bytes for "read", pixels for the others
     READ: "ceilings:read",
@@ -68,15 +70,15 @@ CEILINGS = {  # the function makes how much of it a batch was: bytes for "read",
 
 def source(name: str) -> Source:
     """The function of a loader or ceiling. Raises ImportError where its library is not installed."""
-    return _found(name)[0]
+    return getattr(*_found(name))
 
 
-def preparation(name: str) -> Callable[[Task], None] | None:
-    """What writes a file that the loader needs, if it needs one."""
-    return _found(name)[1]
+def preparation(name: str) -> Callable[[Task], None]:
+    """What writes the file that a loader in PREPARED needs."""
+    module, function = _found(name)
+    return getattr(module, f"prepare_{function}")
 
 
-def _found(name: str) -> tuple[Source, Callable[[Task], None] | None]:
+def _found(name: str) -> tuple[ModuleType, str]:
     module, _, function = (LOADERS | CEILINGS)[name].partition(":")
-    found = import_module(f"loaders.{module}")
-    return getattr(found, function), getattr(found, f"prepare_{function}", None)
+    return import_module(f"loaders.{module}"), function

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from pathlib import Path
@@ -22,10 +21,16 @@ def cpu_seconds(processes: list[int]) -> float:
 
 
 def memory_bytes(processes: list[int]) -> int:
-    """Proportional set size: what is shared counts once. 0 for a process that has ended."""
-    return sum(
-        1024 * int(found[1]) for process in processes if (found := re.search(r"^Pss:\s+(\d+)", _rollup(process), re.M))
-    )
+    """Proportional set size, but what other programs share cannot lower it.
+
+    Anonymous and shared memory in proportion, and the pages of files, libraries above all, of the process that has
+    most of them: its forked workers have the same. On a machine where nobody else has them mapped that is the PSS.
+    """
+    private, files = 0, 0
+    for process in processes:
+        private += sum(_kilobytes(process, "smaps_rollup", "Pss_Anon", "Pss_Shmem"))
+        files = max(files, sum(_kilobytes(process, "status", "RssFile")))
+    return 1024 * (private + files)
 
 
 class PeakMemory:
@@ -57,11 +62,13 @@ def _group(folder: Path) -> int | None:
         return None
 
 
-def _rollup(process: int) -> str:
+def _kilobytes(process: int, file: str, *names: str) -> list[int]:
+    """Lines "name: number kB" of an account; none of a process that has ended."""
     try:
-        return (PROC / str(process) / "smaps_rollup").read_text()
+        lines = (PROC / str(process) / file).read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return ""
+        return []
+    return [int(line.split()[1]) for line in lines if line.partition(":")[0] in names]
 
 
 def _clock(process: int) -> int:
