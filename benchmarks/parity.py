@@ -21,16 +21,16 @@ import numpy as np
 import torch
 from geometry import Drawn, decoded, evaluated, trained
 from photographs import make_photographs
-from PIL import Image
 from results import Results, common_options, say
 from scipy import stats
 from timing import spread
-from torchvision import io, transforms
-from torchvision.transforms.v2 import functional as F
+from torchvision.transforms import RandomResizedCrop
+from torchvision_geometry import array, evaluation, pillow, tensor, training
 
 from dali_tokenmix.dataset import scan
+from dali_tokenmix.devices import gpu_problem
 
-SHORTER, SIZE = 256, 224
+SIZE = 224
 MEAN, LARGEST = {"evaluation": 0.4, "training": 0.15}, {"evaluation": 2, "training": 1}  # levels, of the same pixels
 RARE = 1e-3  # a p-value below it is no chance
 Claims = list[tuple[str, bool]]
@@ -50,7 +50,7 @@ def main() -> None:
         print(f"{'levels of 255':66}{'mean':>20}{'largest':>9}")
         say("evaluation")
         ours = [evaluated(root, **where) for root in (twins, jpegs)]
-        claims = pixels(results, "evaluation", twins, jpegs, *ours, lambda image, _: evaluation(image))
+        claims = pixels(results, "evaluation", twins, jpegs, *ours, lambda image, _: evaluation(image, SIZE))
         say(f"training, {options.boxes} boxes")
         drawn = [
             trained(root, **where, at_least=count, store=Path(made) / f"{count}.safetensors")
@@ -59,7 +59,7 @@ def main() -> None:
         same, own = (epoch(images, len(drawn[0])) for images in drawn)
         assert [crop.box for crop in same] == [crop.box for crop in own], "the twins were not cut as the photographs"
         ours = [[crop.image for crop in crops] for crops in (same, own)]
-        claims += pixels(results, "training", twins, jpegs, *ours, lambda image, k: training(image, own[k]))
+        claims += pixels(results, "training", twins, jpegs, *ours, lambda image, k: training(image, own[k], SIZE))
         say("decoders")
         decoders(results, scan(jpegs).paths(), own, options)
         claims += boxes(results, drawn[1])
@@ -78,6 +78,8 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads of our side")
     common_options(parser)
     options = parser.parse_args()
+    if options.device == "gpu" and (problem := gpu_problem()):
+        parser.error(problem)
     options.photographs = options.photographs or (32 if options.quick else 256)
     options.boxes = options.boxes or (512 if options.quick else 8192)
     return options
@@ -127,7 +129,7 @@ def boxes(results: Results, drawn: list[Drawn]) -> Claims:
     """Prints and keeps how the boxes are distributed, against as many of torchvision's."""
     torch.manual_seed(0)
     theirs = [
-        transforms.RandomResizedCrop.get_params(torch.empty(3, *crop.full, device="meta"), [0.08, 1.0], [3 / 4, 4 / 3])
+        RandomResizedCrop.get_params(torch.empty(3, *crop.full, device="meta"), [0.08, 1.0], [3 / 4, 4 / 3])
         for crop in drawn
     ]
     ours = shapes([crop.box for crop in drawn], [crop.full for crop in drawn])
@@ -156,31 +158,6 @@ def shapes(crops: list, full: list) -> dict[str, np.ndarray]:
         "centre, x": (x + w / 2) / width,
         "centre, y": (y + h / 2) / height,
     }
-
-
-def evaluation(image: Any) -> Any:
-    """torchvision's Resize and CenterCrop."""
-    return F.center_crop(F.resize(image, [SHORTER], antialias=True), [SIZE])
-
-
-def training(image: Any, crop: Drawn) -> Any:
-    """torchvision's RandomResizedCrop and flip, with what was drawn given."""
-    cut = F.resized_crop(image, *crop.box, [SIZE, SIZE], antialias=True)
-    return F.horizontal_flip(cut) if crop.mirrored else cut
-
-
-def pillow(path: str) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
-
-
-def tensor(path: str) -> torch.Tensor:
-    return io.decode_image(path, io.ImageReadMode.RGB)
-
-
-def array(image: Any) -> np.ndarray:
-    """(height, width, 3) uint8."""
-    return image.permute(1, 2, 0).numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
 
 
 def epoch(drawn: list[Drawn], length: int) -> list[Drawn]:

@@ -27,6 +27,7 @@ from photographs import make_photographs, parse
 from results import Results, common_options, say
 
 from dali_tokenmix.dataset import scan
+from dali_tokenmix.devices import gpu_problem
 
 EVERY = {TEACHER: 4} | dict.fromkeys(set(CEILINGS) - {DECODE_CROP}, 2)  # rounds: what is slow or steady gets fewer
 CURVE_EVERY = 3
@@ -72,6 +73,8 @@ def parsed_options() -> argparse.Namespace:
         parse(options.sizes)
     except ValueError as error:
         parser.error(str(error))
+    if options.device == "gpu" and (problem := gpu_problem()):
+        parser.error(problem)
     return options
 
 

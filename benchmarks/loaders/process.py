@@ -21,7 +21,7 @@ class Process:
     """Started at once; ask() gives an order and waits for the answer. Ends with its `with` block.
 
     Between orders the process and its workers are stopped, so that nobody reads ahead while another is timed. Should
-    this process be killed, the kernel lets them go on, and they end for want of orders.
+    this process be killed, the kernel hangs up on them: an orphaned process group with stopped members.
     """
 
     def __init__(self, task: Task) -> None:
@@ -63,6 +63,7 @@ class Process:
         if not line:
             raise RuntimeError(f"the process of {self.loader or 'a loader'} has ended; its traceback is above")
         os.killpg(self.group, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.group, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self._stopped = True
         return json.loads(line)
 

@@ -87,8 +87,7 @@ def _show_curve(measured: Measured) -> None:
     print(f"\n{'images/s by workers':27}" + "".join(f"{count:>22}" for count in counts))
     for name in (TORCHVISION, TOKEN_MIX):
         rates = {entrant.workers: _array(timed.rate) for entrant, timed in measured.items() if entrant.name == name}
-        if rates:
-            print(f"{name:27}" + "".join(f"{spread(rates[count], 1, 0):>22}" for count in counts))
+        print(f"{name:27}" + "".join(f"{spread(rates[count], 1, 0) if count in rates else '':>22}" for count in counts))
 
 
 def _array(by_round: dict[int, float]) -> np.ndarray:

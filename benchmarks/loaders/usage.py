@@ -11,8 +11,8 @@ SAMPLED_EVERY = 0.05  # seconds; what is shorter than that may be missed
 
 
 def members(group: int) -> list[int]:
-    """Processes of a process group."""
-    return [int(folder.name) for folder in PROC.iterdir() if folder.name.isdecimal() and _group(folder) == group]
+    """Processes of a process group that have not ended."""
+    return [int(folder.name) for folder in PROC.iterdir() if folder.name.isdecimal() and _lives_in(folder) == group]
 
 
 def cpu_seconds(processes: list[int]) -> float:
@@ -54,12 +54,13 @@ class PeakMemory:
             self.bytes = max(self.bytes, memory_bytes(members(self._group)))
 
 
-def _group(folder: Path) -> int | None:
-    """None where the process has ended meanwhile."""
+def _lives_in(folder: Path) -> int | None:
+    """The process group; None of a process that has ended, waited for or not."""
     try:
-        return int((folder / "stat").read_text().rpartition(")")[2].split()[2])
+        state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
     except (FileNotFoundError, ProcessLookupError):
         return None
+    return None if state in "ZX" else int(group)
 
 
 def _kilobytes(process: int, file: str, *names: str) -> list[int]:
