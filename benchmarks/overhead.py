@@ -33,8 +33,8 @@ from overheads.given import batches, write_store
 from overheads.measure import Measured, measured
 from overheads.rows import Row, known_teachers, table
 from overheads.steps import Step
-from results import Results, common_options, say
 from photographs import make_photographs
+from results import Results, common_options, say
 from timing import describe_machine
 from traffic import Shapes
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from gpu.place import Cpu
+from photographs import make_photographs
 from results import Results, say
 from stores import write_store
-from photographs import make_photographs
 from timing import spread, turns, verdict
 
 import dali_tokenmix as dtm
