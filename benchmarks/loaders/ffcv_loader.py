@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def batches(task: Task) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         batch_size=task.batch_size,
         num_workers=task.workers,
         order=OrderOption.RANDOM,
-        indices=np.tile(np.arange(files, dtype=np.uint64), EPOCH // files),
+        indices=np.tile(np.arange(files, dtype=np.uint64), max(1, EPOCH // files)),
         pipelines={"image": images, "label": [IntDecoder(), ToTensor(), Squeeze()]},
         custom_fields={"image": JpegFile},
         os_cache=True,
@@ -63,4 +62,4 @@ def batches(task: Task) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 def prepare_batches(task: Task) -> None:
     data = scan(task.root)
     writer = DatasetWriter(str(task.beton), {"image": JpegFile(), "label": IntField()}, num_workers=task.workers)
-    writer.from_indexed_dataset(list(zip(map(str, map(Path, data.paths())), data.labels.tolist(), strict=True)))
+    writer.from_indexed_dataset(list(zip(data.paths(), data.labels.tolist(), strict=True)))
