@@ -58,13 +58,13 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="(default: 64)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads, processes, CPUs")
     parser.add_argument("--batches", type=int, help="in a turn (default: 10)")
-    parser.add_argument("--rounds", type=int, help="(default: 8)")
+    parser.add_argument("--rounds", type=int, help="(default: 7)")
     parser.add_argument("--processes", type=int, help="each loader is started so many times (default: 2)")
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="beside torchvision v1")
     parser.add_argument("--no-curve", action="store_true", help="leave out other numbers of workers")
     common_options(parser)
     options = parser.parse_args()
-    usual = {"photographs": 512, "batch_size": 64, "batches": 10, "rounds": 8, "processes": 2}
+    usual = {"photographs": 512, "batch_size": 64, "batches": 10, "rounds": 7, "processes": 2}
     quick = {"photographs": 256, "batch_size": 32, "batches": 2, "rounds": 2, "processes": 1}
     for name, value in (quick if options.quick else usual).items():
         if getattr(options, name) is None:
