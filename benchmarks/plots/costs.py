@@ -22,7 +22,7 @@ def overhead(found: Found) -> Figure:
     names, first = list(series[OURS]), next(iter(series[OURS].values()))
     unit = "ms a batch"
     if steps:
-        unit = f"% of a step of {steps[-1]['case']}, forward and backward, which takes {steps[-1]['p50']:.0f} ms"
+        unit = f"% of a step of {steps[-1]['case']}, which takes {steps[-1]['p50']:.0f} ms"
     made = figure(8, 1.4 + 0.48 * len(names), "What mixing and its labels cost, ours and the usual way")
     ax = made.subplots()
     ax.set_xscale("log")
