@@ -37,6 +37,7 @@ __attribute__((visibility("default"))) Index blockIdx, threadIdx, blockDim, grid
 #endif
 #if defined(__CUDACC__) || defined(ON_GRID)
 #define MISALIGNMENT(pointer, bytes) ((int)((uint64_t)(pointer) % (bytes)))
+#define WIDEST 16  // bytes that an access moves at most
 // A row is worked on by blockDim.x lanes side by side; a block holds blockDim.y rows. The body ends with "};".
 #define FOR_EACH_ROW(r, count) \
   for (int64_t r = blockIdx.x * (int64_t)blockDim.y + threadIdx.y; r < (count); r += gridDim.x * (int64_t)blockDim.y)
@@ -45,6 +46,7 @@ __attribute__((visibility("default"))) Index blockIdx, threadIdx, blockDim, grid
 #else
 #include "threads.h"
 #define MISALIGNMENT(pointer, bytes) 0
+#define WIDEST 64
 #define ALIGNED(bytes) __attribute__((packed, may_alias))  // a CPU reads 16 bytes from any address
 #define FOR_EACH_ROW(r, count) Rows{count} = [=](int64_t r)
 #define FOR_EACH_LANE(v, count) for (int64_t v = 0; v < (count); ++v)

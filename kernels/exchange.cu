@@ -120,11 +120,13 @@ DEVICE void exchange_vectors(uint8_t* a, uint8_t* b, int64_t count, int32_t code
 // The launcher promises that a and b are equally far from an address that V divides.
 template <int V>
 DEVICE void exchange_span(uint8_t* a, uint8_t* b, int64_t bytes, int32_t code, int64_t ahead) {
+  const int WIDE = V == 16 ? WIDEST : V;
   int64_t head = (V - MISALIGNMENT(a, V)) % V;
   if (head > bytes) head = bytes;
-  int64_t body = (bytes - head) / V * V;
+  int64_t wide = (bytes - head) / WIDE * WIDE, body = (bytes - head) / V * V;
   exchange_vectors<1>(a, b, head, code, ahead);
-  exchange_vectors<V>(a + head, b + head, body / V, code, ahead);
+  exchange_vectors<WIDE>(a + head, b + head, wide / WIDE, code, ahead);
+  if (WIDE > V) exchange_vectors<V>(a + head + wide, b + head + wide, (body - wide) / V, code, ahead);
   exchange_vectors<1>(a + head + body, b + head + body, bytes - head - body, code, ahead);
 }
 

@@ -55,6 +55,10 @@ DEVICE bool pair_row(int64_t r, uint8_t* images, const Image& image, const uint8
 template <int V>
 struct Vector;
 template <>
+struct ALIGNED(64) Vector<64> {  // a CPU's cache line
+  uint64_t words[8];
+};
+template <>
 struct ALIGNED(16) Vector<16> {
   uint64_t low, high;
 };
