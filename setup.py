@@ -42,11 +42,11 @@ class build_package(build_py):
             shutil.copytree(KERNELS, Path(self.build_lib) / "dali_tokenmix" / "kernels", dirs_exist_ok=True)
 
 
-def host_library(name: str, *flags: str) -> Extension:
+def host_library(stem: str, *flags: str) -> Extension:
     return Extension(
-        f"dali_tokenmix.{name}",
-        ["kernels/host.cpp"],
-        depends=sorted(map(str, [*KERNELS.glob("*.cu*"), *KERNELS.glob("*.h")])),
+        f"dali_tokenmix._{stem}",
+        [f"kernels/{stem}.cpp"],
+        depends=sorted(map(str, [*KERNELS.glob("*.cu*"), *KERNELS.glob("*.h"), KERNELS / "host.cpp"])),
         language="c++",
         define_macros=[("ON_GRID", None)] * ON_GRID,
         extra_compile_args=[*FLAGS, *flags, *SANITIZER_FLAGS * bool(SANITIZE)],
@@ -55,8 +55,8 @@ def host_library(name: str, *flags: str) -> Extension:
 
 
 # Of one source: any processor, and those with AVX2, for which runtime/host.py looks. A GPU's grid needs no second one.
-LIBRARIES = [host_library("_host")]
+LIBRARIES = [host_library("host")]
 if platform.machine() in ("x86_64", "AMD64") and not ON_GRID:
-    LIBRARIES.append(host_library("_host_avx2", "-mavx2", "-mbmi"))
+    LIBRARIES.append(host_library("host_avx2", "-mavx2", "-mbmi"))
 
 setup(ext_modules=LIBRARIES, cmdclass={"build_ext": build_host_library, "build_py": build_package})

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -59,7 +59,7 @@ class Threads {
     try {
       std::thread([this] { serve(); }).detach();
       return ++started_;
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       return false;  // no more threads to be had: the others do the work
     }
   }

@@ -14,6 +14,8 @@ from dali_tokenmix.runtime import mirror, normalise, resize
 from dali_tokenmix.runtime.arrays import view
 from dali_tokenmix.runtime.mix import images_of
 
+RGB = np.zeros((4, 4, 3), np.uint8)
+
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
@@ -120,6 +122,24 @@ def test_normalise_refuses(images, out, error, message):
         normalise(images, (0, 0, 0), (1, 1, 1), out, planar=True)
 
 
-def test_resize_refuses_what_is_no_rgb():
-    with pytest.raises(ValueError, match=r"images must be \(h, w, 3\) uint8 in C order, got \(4, 4, 1\) uint8"):
-        resize([np.zeros((4, 4, 1), np.uint8)], np.zeros(1), (2, 2))
+@pytest.mark.parametrize(
+    ("images", "change", "message"),
+    [
+        ([np.zeros((4, 4, 1), np.uint8)], {}, r"images must be \(h, w, 3\) uint8 in C order, got \(4, 4, 1\) uint8"),
+        ([np.zeros((0, 5, 3), np.uint8)], {}, r"images must have pixels, got shape \(0, 5, 3\)"),
+        ([], {}, "images and size must not be empty, got 0 images"),
+        ([RGB], {"size": (0, 4)}, r"images and size must not be empty, got 1 images and size \(0, 4\)"),
+        ([RGB], {"flips": np.zeros(2)}, r"flips must be \(1,\), one an image, got shape \(2,\)"),
+        (
+            [RGB],
+            {"out": np.zeros((1, 2, 3, 3), np.uint8)},
+            r"out must be writable, \(1, 2, 2, 3\) uint8 .* \(1, 2, 3, 3\)",
+        ),
+        ([RGB], {"out": np.zeros((1, 2, 2, 3))}, "out must be .* float64"),
+        ([RGB], {"out": np.zeros((1, 2, 2, 6), np.uint8)[..., ::2]}, "out must be writable, .* in C order"),
+        ([RGB], {"out": np.broadcast_to(np.uint8(0), (1, 2, 2, 3))}, "out must be writable"),
+    ],
+)
+def test_resize_refuses(images, change, message):
+    with pytest.raises(ValueError, match=message):
+        resize(images, **({"flips": np.zeros(len(images)), "size": (2, 2)} | change))
