@@ -19,7 +19,7 @@ from kernel_times.each import every_kernel
 from kernel_times.host_only import host_kernels
 from kernel_times.peers import whole_mixing
 from kernel_times.scaling import curves
-from results import Results, common_options, say
+from results import Results, check_device, common_options, positive, say
 from timing import describe_machine
 from traffic import Shapes
 
@@ -56,11 +56,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common_options(parser)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="(default: all)")
-    parser.add_argument("--batch-size", type=int, help="even (default: 128; quick: 8)")
-    parser.add_argument("--image-size", type=int, help="a multiple of the patch (default: 224; quick: 64)")
-    parser.add_argument("--patch-size", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, help="(default: 15; quick: 3)")
+    parser.add_argument("--batch-size", type=positive, help="even (default: 128; quick: 8)")
+    parser.add_argument("--image-size", type=positive, help="a multiple of the patch (default: 224; quick: 64)")
+    parser.add_argument("--patch-size", type=positive, default=16, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, help="(default: 15; quick: 3)")
     options = parser.parse_args()
+    check_device(parser, options)
     batch, size, rounds = (8, 64, 3) if options.quick else (128, 224, 15)
     options.batch_size, options.image_size = options.batch_size or batch, options.image_size or size
     options.rounds = options.rounds or rounds

@@ -24,7 +24,7 @@ from gpu.place import Cpu, Gpu, interleaved
 from label_costs.loader import loaders
 from label_costs.paths import AtDevice, OnHost, Online
 from label_costs.sizes import sizes
-from results import Results, common_options, say
+from results import Results, check_device, common_options, positive, say
 from stores import names_only, write_store
 from timing import describe_machine, spread, verdict
 
@@ -69,15 +69,18 @@ def arguments() -> argparse.Namespace:
     common_options(parser)
     sections = ("batches", "loader", "sizes")
     parser.add_argument("--only", nargs="+", choices=sections, default=sections, help="(default: all)")
-    parser.add_argument("--batch-size", type=int, help="of the paths (default: 128; quick: 8)")
-    parser.add_argument("--samples", type=int, help="in a store (default: 4096; quick: 64)")
-    parser.add_argument("--rounds", type=int, help="of the paths (default: 20; quick: 2)")
-    parser.add_argument("--loader-rounds", type=int, help="of the Loader (default: 24; quick: 2)")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads of a Loader")
+    parser.add_argument("--batch-size", type=positive, help="of the paths (default: 128; quick: 8)")
+    parser.add_argument("--samples", type=positive, help="in a store (default: 4096; quick: 64)")
+    parser.add_argument("--rounds", type=positive, help="of the paths (default: 20; quick: 2)")
+    parser.add_argument("--loader-rounds", type=positive, help="of the Loader (default: 24; quick: 2)")
+    parser.add_argument("--workers", type=positive, default=len(os.sched_getaffinity(0)), help="threads of a Loader")
     options = parser.parse_args()
+    check_device(parser, options)
     usual = {"batch_size": (128, 8), "samples": (4096, 64), "rounds": (20, 2), "loader_rounds": (24, 2)}
     for name, (whole, quick) in usual.items():
         setattr(options, name, getattr(options, name) or (quick if options.quick else whole))
+    if options.samples < options.batch_size:
+        parser.error(f"--samples must be at least --batch-size, {options.batch_size}, got {options.samples}")
     options.loader_batch, options.photographs = (8, 32) if options.quick else (64, 512)
     return options
 

@@ -34,13 +34,12 @@ from overheads.measure import Measured, measured
 from overheads.rows import Row, known_teachers, table
 from overheads.steps import Step
 from photographs import make_photographs
-from results import Results, common_options, say
+from results import Results, check_device, common_options, positive, say
 from timing import describe_machine
 from traffic import Shapes
 
 import dali_tokenmix as dtm
 from dali_tokenmix.dataset import scan
-from dali_tokenmix.devices import gpu_problem
 
 DEIT_TINY, CLASSES, MAPS = "deit_tiny_patch16_224", 1000, (18, 18)
 TEACHERS = {"cpu": 2, "gpu": 3}  # the third, a ResNet-50, takes as long as a step on a CPU
@@ -50,9 +49,6 @@ MOST_FILES = 4096  # of a data set that is given: each has labels of 10 kB in a 
 
 def main() -> int:
     options = arguments()
-    if options.device == "gpu" and (problem := gpu_problem()):
-        print(f"overhead: {problem}", file=sys.stderr)
-        return 2
     begin, place = time.perf_counter(), Gpu() if options.device == "gpu" else Cpu()
     results = Results("overhead", options.device)
     setting = {"model": options.model, "batch": options.batch_size, "amp": options.amp, "compile": options.compile}
@@ -144,7 +140,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common_options(parser)
     parser.add_argument("--model", default=DEIT_TINY, help="that is trained, of timm (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, help="even (default: 32; quick: 4)")
+    parser.add_argument("--batch-size", type=positive, help="even (default: 32; quick: 4)")
     parser.add_argument("--amp", action="store_true", help="model and teachers under autocast to bfloat16")
     parser.add_argument("--compile", action="store_true", help="the model through torch.compile")
     parser.add_argument("--no-training", action="store_true", help="mixing and Loader only, no steps")
@@ -155,13 +151,13 @@ def arguments() -> argparse.Namespace:
         metavar="NAME",
         help="as Teacher.from_name has them (default: efficientnet-lite0, where it is installed, and resnets)",
     )
-    parser.add_argument("--patch-size", type=int, default=16, help="of a token, in pixels (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, help="of mixing (default: 60; quick: 3)")
-    parser.add_argument("--step-rounds", type=int, help="of steps and teachers online (default: 6; quick: 2)")
-    parser.add_argument("--loader-rounds", type=int, help="of the Loader (default: 6; quick: 1)")
-    parser.add_argument("--teacher-rounds", type=int, help="of those with a teacher (default: 2; quick: 1)")
+    parser.add_argument("--patch-size", type=positive, default=16, help="of a token, in pixels (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, help="of mixing (default: 60; quick: 3)")
+    parser.add_argument("--step-rounds", type=positive, help="of steps and teachers online (default: 6; quick: 2)")
+    parser.add_argument("--loader-rounds", type=positive, help="of the Loader (default: 6; quick: 1)")
+    parser.add_argument("--teacher-rounds", type=positive, help="of those with a teacher (default: 2; quick: 1)")
     parser.add_argument("--whole", type=int, default=0, metavar="ROUNDS", help="of whole steps too (default: none)")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads of a Loader")
+    parser.add_argument("--workers", type=positive, default=len(os.sched_getaffinity(0)), help="threads of a Loader")
     options = parser.parse_args()
     usual = {"batch_size": (32, 4), "rounds": (60, 3), "step_rounds": (6, 2), "loader_rounds": (6, 1)}
     for name, values in (usual | {"teacher_rounds": (2, 1)}).items():
@@ -169,10 +165,13 @@ def arguments() -> argparse.Namespace:
             setattr(options, name, values[options.quick])
     if options.teachers is None:
         options.teachers = known_teachers(1 if options.quick else TEACHERS[options.device])
-    if options.batch_size < 2 or options.batch_size % 2:
+    check_device(parser, options)
+    if options.batch_size % 2:
         parser.error("--batch-size must be even: timm's Mixup mixes no other")
     if not timm.is_model(options.model):
         parser.error(f"--model must be one of timm {timm.__version__}, got {options.model}")
+    if options.root and len(scan(options.root).files) < options.batch_size:
+        parser.error(f"--root must have a batch of images, {options.batch_size}, got {len(scan(options.root).files)}")
     known = timm.models.get_pretrained_cfg(options.model)
     options.image_size = known.input_size[1:] if known else (224, 224)
     if any(side % options.patch_size for side in options.image_size):

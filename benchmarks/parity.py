@@ -21,14 +21,13 @@ import numpy as np
 import torch
 from geometry import Drawn, decoded, evaluated, trained
 from photographs import make_photographs
-from results import Results, common_options, say
+from results import Results, check_device, common_options, positive, say
 from scipy import stats
 from timing import spread
 from torchvision.transforms import RandomResizedCrop
 from torchvision_geometry import array, evaluation, pillow, tensor, training
 
 from dali_tokenmix.dataset import scan
-from dali_tokenmix.devices import gpu_problem
 
 SIZE = 224
 MEAN, LARGEST = {"evaluation": 0.4, "training": 0.15}, {"evaluation": 2, "training": 1}  # levels, of the same pixels
@@ -73,13 +72,12 @@ def parsed_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, help="class folders of JPEG files; left out, photographs are made")
     parser.add_argument("--sizes", default="imagenet", help="of those: imagenet or WIDTHxHEIGHT (default: %(default)s)")
-    parser.add_argument("--photographs", type=int, help="how many are made (default: 256)")
-    parser.add_argument("--boxes", type=int, help="at least so many are drawn (default: 8192)")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads of our side")
+    parser.add_argument("--photographs", type=positive, help="how many are made (default: 256)")
+    parser.add_argument("--boxes", type=positive, help="at least so many are drawn (default: 8192)")
+    parser.add_argument("--workers", type=positive, default=len(os.sched_getaffinity(0)), help="threads of our side")
     common_options(parser)
     options = parser.parse_args()
-    if options.device == "gpu" and (problem := gpu_problem()):
-        parser.error(problem)
+    check_device(parser, options)
     options.photographs = options.photographs or (32 if options.quick else 256)
     options.boxes = options.boxes or (512 if options.quick else 8192)
     return options

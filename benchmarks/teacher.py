@@ -15,7 +15,7 @@ import numpy as np
 import timm
 import torch
 from gpu.place import Cpu, Gpu, interleaved
-from results import Results, common_options, say
+from results import Results, check_device, common_options, positive, say
 from timing import describe_machine, spread
 
 from dali_tokenmix.losses import soft_target_bce
@@ -45,11 +45,12 @@ def arguments() -> argparse.Namespace:
         "--teacher", default="efficientnet-lite0", help="as in Teacher.from_name (default: %(default)s)"
     )
     parser.add_argument("--random", action="store_true", help="random weights instead of pretrained ones")
-    parser.add_argument("--sizes", type=int, nargs="+", help="of its input (default: 224 160 112; quick: 64)")
-    parser.add_argument("--image-size", type=int, help="of the student's (default: 224; quick: 64)")
-    parser.add_argument("--batch-size", type=int, help="(default: 16; quick: 2)")
-    parser.add_argument("--rounds", type=int, help="of the shares; the hook gets three times as many (default: 5)")
+    parser.add_argument("--sizes", type=positive, nargs="+", help="of its input (default: 224 160 112; quick: 64)")
+    parser.add_argument("--image-size", type=positive, help="of the student's (default: 224; quick: 64)")
+    parser.add_argument("--batch-size", type=positive, help="(default: 16; quick: 2)")
+    parser.add_argument("--rounds", type=positive, help="of the shares; the hook gets three times as many (default: 5)")
     options = parser.parse_args()
+    check_device(parser, options)
     sizes, image, batch, rounds = ([64], 64, 2, 2) if options.quick else ([224, 160, 112], 224, 16, 5)
     options.sizes, options.image_size = options.sizes or sizes, options.image_size or image
     options.batch_size, options.rounds = options.batch_size or batch, options.rounds or rounds

@@ -72,7 +72,9 @@ def test_a_quick_run_has_every_row_both_ways_and_a_verdict(module, tmp_path):
         values(found, metric)["TokenMix + ImageNet"] for metric in ("mixing, ours", "share of a step, ours")
     )
     assert share == pytest.approx(100 * mixing / step, rel=1e-3)
-    assert {row["setting"] for row in found} == {"model=deit_tiny_patch16_224 batch=2 amp=False compile=False"}
+    assert {row["setting"] for row in found if row["metric"] != "wall"} == {
+        "model=deit_tiny_patch16_224 batch=2 amp=False compile=False"
+    }
     said = ran.stdout
     assert "Here: GPU time is not measured" in said
     assert said.count("+0.8 %") == 4  # rows of the table, and the paper

@@ -52,7 +52,8 @@ def test_our_images_and_boxes_are_torchvisions(ran):
 
 def test_rows_are_complete(ran):
     rows = {(row["case"], row["metric"]): row for row in ran[0]}
-    assert len(rows) == len(ran[0]) == 2 * (2 * 2 * 3 + 3) + 2 * 4 + 1
+    assert float(rows.pop(("the whole run", "wall"))["p50"]) > 0
+    assert len(rows) == len(ran[0]) - 1 == 2 * (2 * 2 * 3 + 3) + 2 * 4 + 1
     for row in rows.values():
         assert 0 <= float(row["p20"]) <= float(row["p50"]) <= float(row["p80"]) <= 255
     for task in ("evaluation", "training"):
