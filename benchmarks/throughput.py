@@ -35,7 +35,8 @@ LOOKED_AT = 512  # images of each loader that are compared with torchvision's
 
 
 def main() -> None:
-    began, options = time.perf_counter(), parsed_options()
+    options = parsed_options()
+    began, results = time.perf_counter(), Results("throughput", options.device)
     with tempfile.TemporaryDirectory() as made:
         task = Task(str(photographs(made, options)), made, options.batch_size, options.workers, options.device)
         entrants = chosen(options)
@@ -43,7 +44,6 @@ def main() -> None:
         there = [entrant for entrant in entrants if entrant.name not in missing]
         measured = timed(there, task, options.batches, options.rounds, options.processes)
     files = "given" if options.root else options.sizes
-    results = Results("throughput", options.device)
     table.add_rows(results, found, measured, batch=options.batch_size, files=files)
     table.show(found, measured, missing, options.workers, judged=as_judged(options))
     print(f"\n{results.write(options.results)}: {len(results.rows)} rows, {time.perf_counter() - began:.0f} s in all")
