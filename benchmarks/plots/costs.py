@@ -45,7 +45,7 @@ def labels(found: Found) -> Figure:
     ax.set_xscale("log")
     bars(ax, list(ours), series, COLOURS, number)
     ax.set_xlabel("ms a batch")
-    ax.legend(fontsize=8, frameon=False, loc="upper right")
+    ax.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series))
     caption(made, first)
     return made
 
