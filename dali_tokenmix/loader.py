@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from nvidia.dali.pipeline import Pipeline
 
 from . import run_state, settings
 from .checks import integer
+from .interrupts import HeldInterrupt
 from .label_maps import TokenTargets
-from .pipeline import batches, padded_batches, shard_samples
-from .planner import BatchPlanner
-from .readable import explain
-from .run_state import RunState
+from .phases import Schedule
+from .pipeline import shard_samples
+from .processes import Process, shard
 from .settings import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -46,11 +44,17 @@ class Loader:
         layout: "NCHW" or "NHWC".
         num_threads: CPU threads of DALI; None: all CPUs of this process.
         prefetch: batches made ahead.
-        shard_id, num_shards: this process's part of the data. Shards are disjoint and draw differently.
+        shard_id, num_shards: this process's part of the data. Shards are disjoint and draw differently. None: the rank
+            and number of processes of torch.distributed where it is initialised, else of torchrun, else 0 of 1.
         seed: of everything random. Equal seeds give equal batches, whatever num_threads and prefetch are.
         last_batch: "drop" leaves out what does not fill a batch, so that every shard has the same number of batches.
             "partial" yields it as a smaller batch; a shard may have one batch more than another. "fill" repeats the
             shard's last sample, on every shard to the same number of batches.
+        repeats: repeated augmentation (arXiv 1901.09335, 1905.05393): every image is so many times in a batch, each
+            time with a crop of its own. An epoch has as many batches as ever, so it shows every repeats-th image only,
+            others each time. batch_size must divide by it; for training with last_batch="drop".
+        schedule: a function of the epoch's number that gives a dict of image_size, prob and mixing, or some of them;
+            what it leaves out is as the Loader was made. It is asked before each epoch. See set_image_size().
         supervision: how targets are made; all but the first need teacher or label_maps.
             "imagenet": the two labels are weighed by area.
             "tokenmix": by how much of each object shows, on a teacher's activation maps (arXiv 2207.08409).
@@ -66,11 +70,14 @@ class Loader:
 
     Attributes:
         classes: names of the class folders. files: paths below root, in the order of indices.
-        skipped: {path below root: reason}. epoch, batch: of the batch that comes next.
+        skipped: {path below root: reason}.
         indices: (N,) int64 NumPy array, positions in `files` of the batch yielded last.
         mixing: set it to False, and from the next batch on nothing is mixed; True mixes again.
+        prob: set it to a number in [0, 1], and from the next batch on mixers mix with that probability.
 
-    Iterating again after a loop that was left early begins the next epoch. One loop runs at a time.
+    Iterating again after a loop that was left early begins the next epoch. One loop runs at a time. A Ctrl-C that comes
+    while a batch is made is raised after it, in front of the next, so that state_dict() is right whenever it comes. A
+    Loader can be pickled: configuration and position. It does not survive a fork.
     Raises ValueError or TypeError for an argument that does not fit, RuntimeError for a file that cannot be decoded.
     """
 
@@ -93,157 +100,160 @@ class Loader:
         layout: Literal["NCHW", "NHWC"] = "NCHW",
         num_threads: int | None = None,
         prefetch: int = 2,
-        shard_id: int = 0,
-        num_shards: int = 1,
+        shard_id: int | None = None,
+        num_shards: int | None = None,
         seed: int = 0,
         last_batch: Literal["drop", "partial", "fill"] = "drop",
+        repeats: int = 1,
+        schedule: Schedule | None = None,
         supervision: Literal["imagenet", "tokenmix", "relabel", "tokenlabeling"] = "imagenet",
         teacher: Any = None,
         label_maps: Any = None,
         on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
-        self._graph, self._data = settings.graph(
-            root,
-            batch_size=batch_size,
-            image_size=image_size,
-            mixer=mixer,
-            num_classes=num_classes,
-            smoothing=smoothing,
-            device=device,
-            device_id=device_id,
-            train=train,
-            mean=mean,
-            std=std,
-            augment=augment,
-            dtype=dtype,
-            layout=layout,
-            shard_id=shard_id,
-            num_shards=num_shards,
-            last_batch=last_batch,
-            supervision=supervision,
-            teacher=teacher,
-            label_maps=label_maps,
-            on_error=on_error,
-        )
-        self._threads = settings.threads(num_threads)
-        self._depth = integer("prefetch", prefetch, at_least=1, at_most=64)
-        self._seed = integer("seed", seed, at_least=0, at_most=2**63 - 1)
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        arguments["shard_id"], arguments["num_shards"] = shard(shard_id, num_shards)
+        self._arguments, self._process = arguments, Process()
+        self._graph, self._data = settings.graph(**arguments)
         self.device = self._graph.device
         if self.device == "gpu" and self._graph.device_id is None:
             self._graph = replace(self._graph, device_id=torch.cuda.current_device())
+        self._run = settings.run(self._graph, seed=seed, num_threads=num_threads, prefetch=prefetch, schedule=schedule)
         self.classes, self.files, self.skipped = self._data.classes, self._data.files, self._data.skipped
         self.num_classes, self.batch_size = self._graph.num_classes, self._graph.batch_size
-        self.epoch, self.batch = 0, 0
         self.indices = np.zeros(0, np.int64)
-        self._length = batches(len(self.files), self._graph)
-        self._mixing, self._origin, self._loops, self._resumed = True, 0, 0, False
-        self._pipeline: Pipeline | None = None
-        self._checkpoint: bytes | None = None  # of a pipeline that was closed
-        self._failed, self._process = False, os.getpid()
-        self._planner: BatchPlanner | None = None
+        self._loops, self._in_place = 0, False
 
     def __len__(self) -> int:
         """Batches in an epoch of this shard."""
-        return self._length
+        return self._run.length
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
-        self._check_process()  # before a pipeline is dropped: in a forked child that would hang
-        if self._failed or (self.batch and not self._resumed):
-            self._start_epoch(self.epoch + (self.batch > 0))
-        self._resumed = False
+        self._process.check()  # before a pipeline is dropped: in a forked child that would hang
+        if self._run.left_early and not self._in_place:
+            self._run.begin(self.epoch + (self.batch > 0))
+        self._in_place = False
         self._loops += 1
         return self._loop(self._loops)
 
     def _loop(self, number_of_loop: int) -> Iterator[tuple[torch.Tensor, Any]]:
-        for _ in range(self._length - self.batch):
-            if number_of_loop != self._loops:
-                raise RuntimeError("another loop over this loader has begun: one runs at a time")
-            yield self._next()
+        interrupt = HeldInterrupt()
+        try:
+            for _ in range(len(self) - self.batch):
+                if number_of_loop != self._loops:
+                    raise RuntimeError("another loop over this loader has begun: one runs at a time")
+                interrupt.deliver()
+                with interrupt:
+                    batch = self._next()
+                yield batch
+            interrupt.deliver()
+        finally:
+            interrupt.deliver_later()
 
     def _next(self) -> tuple[torch.Tensor, Any]:
-        images, targets, index = self._run()
+        self._process.check()
+        (images, targets, index), number = self._run.next()
         valid = len(images)
         if self._graph.last_batch == "partial":
-            valid = min(valid, shard_samples(len(self.files), self._graph) - self.batch * valid)
+            valid = min(valid, shard_samples(len(self.files), self._graph) - number * valid)
         self.indices = index[:valid]
-        self.batch += 1
-        if self.batch == self._length:
-            for _ in range(padded_batches(len(self.files), self._graph) - self._length):
-                self._run()  # what the policy leaves out, so that the reader's next batch is an epoch's first
-            self.epoch, self.batch = self.epoch + 1, 0
         if self._graph.supervision == "tokenlabeling":
             return images[:valid], TokenTargets(*(part[:valid] for part in targets))
         return images[:valid], targets[0][:valid]
 
-    def _run(self) -> tuple[torch.Tensor, list[torch.Tensor], np.ndarray]:
-        self._check_process()
-        if self._pipeline is None:
-            self._build(self._checkpoint)
-        assert self._pipeline is not None
-        assert self._planner is not None
-        try:
-            images, *targets, index = self._pipeline.run()
-        except RuntimeError as error:
-            recent = [self._graph.paths[k] for batch in reversed(self._planner.recent) for k in batch]
-            self._pipeline, self._checkpoint, self._failed = None, None, True
-            raise RuntimeError(explain(error, recent, self._graph.paths, self._threads)) from error
-        return (
-            torch.from_dlpack(images.as_tensor()),
-            [torch.from_dlpack(part.as_tensor()) for part in targets],
-            index.as_array().reshape(-1).astype(np.int64),
-        )
+    @property
+    def epoch(self) -> int:
+        """Of the batch that comes next."""
+        return self._run.epoch
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise RuntimeError("a Loader does not survive a fork: make a new one in the child process")
+    @property
+    def batch(self) -> int:
+        """The number in its epoch of the batch that comes next."""
+        return self._run.batch
 
-    def _build(self, checkpoint: bytes | None) -> None:
-        seeds = run_state.seeds(self._seed, self._origin, self._graph.shard_id)
-        graph = replace(self._graph, seeds=seeds, threads=self._threads)
-        self._planner = BatchPlanner(graph, self._mixing, self._depth)
-        self._pipeline = graph.build(
-            self._planner,
-            num_threads=self._threads,
-            depth=self._depth,
-            checkpoint=checkpoint,
-        )
+    def set_epoch(self, epoch: int) -> None:
+        """The next loop runs this epoch, from its first batch.
 
-    def _start_epoch(self, epoch: int) -> None:
-        """An epoch from its first batch, in a pipeline of its own: seeds come from the epoch it starts at."""
-        self._pipeline = self._checkpoint = None
-        self.epoch, self.batch, self._origin, self._failed = epoch, 0, epoch, False
+        Where the loader stands there already, at its first batch or anywhere in it after load_state_dict(), nothing
+        changes: call it in front of every loop, or never. Equal calls give equal batches; but an epoch that is jumped
+        to is drawn afresh, from seed and epoch, and differs from one that is come to by the epochs before.
+        """
+        epoch = integer("epoch", epoch, at_least=0)
+        self._process.check()
+        if epoch != self.epoch or (self._run.left_early and not self._in_place):
+            self._loops += 1
+            self._run.begin(epoch)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the batches from the next one on."""
+        return self._run.phase.image_size
+
+    def set_image_size(self, image_size: int | tuple[int, int]) -> None:
+        """Another image size from the next batch on, one number or (height, width): progressive resizing.
+
+        Stored label maps and token labels follow. Raises ValueError for a size that the mixer cannot fit.
+        """
+        self._change(image_size=image_size)
 
     @property
     def mixing(self) -> bool:
         """Whether batches are mixed from the next one on."""
-        return self._mixing
+        return self._run.phase.mixing
 
     @mixing.setter
     def mixing(self, value: bool) -> None:
-        value = bool(value)
-        if value != self._mixing and self._pipeline is not None:
-            self.close()  # batches made ahead are mixed as before: the next one is made again
-        self._mixing = value
+        self._change(mixing=value)
+
+    @property
+    def prob(self) -> float | None:
+        """The probability of mixing from the next batch on; None: as the mixer was made."""
+        return self._run.phase.prob
+
+    @prob.setter
+    def prob(self, value: float | None) -> None:
+        self._change(prob=value)
+
+    def _change(self, **changes: Any) -> None:
+        self._process.check()
+        self._run.change(self._run.phase.changed(self._graph, **changes))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is, between any two batches, in plain numbers and text: torch.save and JSON take it."""
-        checkpoint = self._checkpoint if self._pipeline is None else self._pipeline.checkpoint()
-        state = RunState(self.epoch, self.batch, self._origin, self._mixing, checkpoint)
-        return run_state.saved(state, run_state.identity(self._graph, self._data, self._seed))
+        self._process.check()
+        return run_state.saved(self._run.state(), self._identity())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where state_dict() was taken: the next batches are, bit for bit, those of the run it came from.
 
         num_threads and prefetch may differ. Raises ValueError that names what else differs.
         """
-        run = run_state.identity(self._graph, self._data, self._seed)
-        found = run_state.restored(state, run, self._length)
-        self.epoch, self.batch, self._origin, self._mixing, self._checkpoint = found
-        self._pipeline, self._failed, self._resumed = None, False, True
+        self._process.check()
+        self._run.go_on(run_state.restored(state, self._identity(), self._graph, len(self)))
+        self._in_place = True
         self._loops += 1
 
+    def _identity(self) -> dict[str, Any]:
+        seed, scheduled = self._arguments["seed"], self._arguments["schedule"] is not None
+        return run_state.identity(self._graph, self._data, seed, scheduled)
+
     def close(self) -> None:
-        """Frees the pipeline and its threads. The next batch builds a new one, which goes on where this one was."""
-        if self._pipeline is not None:
-            self._checkpoint = self._pipeline.checkpoint()
-        self._pipeline = self._planner = None
+        """Frees the pipeline, its memory and its threads. The next batch builds a new one, which goes on from here."""
+        self._process.check()
+        self._run.close()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Configuration and position: a copy, or what is unpickled in another process, goes on from the same batch."""
+        return _remade, (self._arguments, self.state_dict())
+
+
+def _remade(arguments: dict[str, Any], state: dict[str, Any]) -> Loader:
+    loader = Loader(**arguments)
+    loader.load_state_dict(state)
+    return loader

@@ -30,6 +30,7 @@ class Graph:
 
     labels: (paths,) int32 classes of `paths`. supervision: what makes targets of them, with label_maps, a store, or
     teacher, a model, but for "imagenet". device_id: of the GPU. seeds: (shuffle, crop, flip, mix, others).
+    repeats: how often each image that is read is in a batch.
     """
 
     paths: list[str]
@@ -55,6 +56,7 @@ class Graph:
     teacher: Any = None
     seeds: tuple[int, ...] = (0,) * 5
     threads: int = 1
+    repeats: int = 1
 
     def build(self, planner: BatchPlanner, *, num_threads: int, depth: int, checkpoint: Any) -> Pipeline:
         """The built pipeline; outputs are images, targets and sample indices. planner draws its plans."""
@@ -138,7 +140,11 @@ class Graph:
             name="Reader",
             **order,
         )
-        return jpegs, index
+        if self.repeats == 1:
+            return jpegs, index
+        # What is read and not decoded costs little: DALI maps files. In rounds, so that flipped partners are others.
+        which = [k % (self.batch_size // self.repeats) for k in range(self.batch_size)]
+        return tuple(fn.permute_batch(node, indices=which) for node in (jpegs, index))
 
     def _train_images(self, jpegs: DataNode) -> tuple[DataNode, dict[str, DataNode]]:
         """Random crop, decoded alone, resized and mirrored in place; and the crop, as planner.boxes_of() takes it."""

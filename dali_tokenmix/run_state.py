@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .checks import integer
+from .phases import Phase
 
 if TYPE_CHECKING:
     from .dataset import ImageFolder
     from .pipeline import Graph
 
-VERSION = 1
+VERSION = 2
 # What the batches depend on: DALI would restore a state into another run without a word.
 IDENTITY = (
     *("batch_size", "image_size", "mixer", "num_classes", "smoothing", "train", "device", "mean", "std", "dtype"),
-    *("layout", "shard_id", "num_shards", "last_batch", "supervision"),
+    *("layout", "shard_id", "num_shards", "last_batch", "supervision", "repeats"),
 )
 
 
 class RunState(NamedTuple):
-    """epoch, batch: of the batch that comes next. origin: the epoch its pipeline began at. pipeline: DALI's own."""
+    """epoch, batch, phase: of the batch that comes next. origin: the epoch its pipeline began at. pipeline: DALI's."""
 
     epoch: int
     batch: int
     origin: int
-    mixing: bool
+    phase: Phase
     pipeline: bytes | None
 
 
@@ -39,10 +41,10 @@ def seeds(seed: int, origin: int, shard: int) -> tuple[int, ...]:
     return tuple(int(word) >> 1 for word in (*common, *own))
 
 
-def identity(graph: Graph, data: ImageFolder, seed: int) -> dict[str, Any]:
+def identity(graph: Graph, data: ImageFolder, seed: int, scheduled: bool) -> dict[str, Any]:
     """What a state must share with the run that goes on with it, plain values by argument."""
     values = {name: str(getattr(graph, name)) for name in IDENTITY}
-    used = {"augment": graph.augment is not None}
+    used = {"augment": graph.augment is not None, "schedule": scheduled}
     used |= {"teacher": _described(graph.teacher), "label_maps": _described(graph.label_maps)}
     return values | used | {"files": data.fingerprint(), "seed": seed}
 
@@ -50,14 +52,17 @@ def identity(graph: Graph, data: ImageFolder, seed: int) -> dict[str, Any]:
 def saved(state: RunState, run: dict[str, Any]) -> dict[str, Any]:
     """A state in plain numbers and text."""
     pipeline = None if state.pipeline is None else base64.b64encode(state.pipeline).decode()
-    return {"version": VERSION, "run": run, **state._asdict(), "pipeline": pipeline}
+    phase = asdict(state.phase) | {"image_size": list(state.phase.image_size)}
+    place = {"epoch": state.epoch, "batch": state.batch, "origin": state.origin}
+    return {"version": VERSION, "run": run, **place, **phase, "pipeline": pipeline}
 
 
-def restored(given: Any, run: dict[str, Any], length: int) -> RunState:
+def restored(given: Any, run: dict[str, Any], graph: Graph, length: int) -> RunState:
     """The state that saved() made, for a loader of `length` batches. Raises ValueError that names what does not fit."""
     if not isinstance(given, dict) or given.get("version") != VERSION:
         raise ValueError(f"state must be of Loader.state_dict(), version {VERSION}, got {given!r:.80}")
-    expected = {"version", "run", *RunState._fields}
+    phase = [field.name for field in fields(Phase)]
+    expected = {"version", "run", "epoch", "batch", "origin", *phase, "pipeline"}
     if missing := expected - set(given):
         raise ValueError(f"state must have {', '.join(sorted(expected))}, got no {', '.join(sorted(missing))}")
     for name, value in run.items():
@@ -67,7 +72,7 @@ def restored(given: Any, run: dict[str, Any], length: int) -> RunState:
         integer("state['epoch']", given["epoch"], at_least=0),
         integer("state['batch']", given["batch"], at_least=0, at_most=length - 1),
         int(given["origin"]),
-        bool(given["mixing"]),
+        Phase(graph.image_size).changed(graph, **{name: given[name] for name in phase}),
         None if given["pipeline"] is None else base64.b64decode(given["pipeline"]),
     )
 

@@ -10,8 +10,10 @@ from . import checks, devices
 from .checks import choice, integer, number
 from .dataset import ImageFolder, scan
 from .mixing import draw
+from .phases import Schedule
 from .pipeline import DTYPES, Graph, batches
 from .readable import unreadable
+from .run import Run
 from .supervision import SUPERVISIONS, check_classes, check_maps, check_source, check_store
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,8 +28,12 @@ CHOICES = {
 }
 
 
-def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, ImageFolder]:
+RUN = ("seed", "num_threads", "prefetch", "schedule")  # what is no part of the graph
+
+
+def graph(root: str | Path, *, on_error: str, **arguments: Any) -> tuple[Graph, ImageFolder]:
     """The graph and its data. Arguments as in Loader; raises ValueError or TypeError that names one."""
+    given = {name: value for name, value in arguments.items() if name not in RUN}
     for name, allowed in CHOICES.items():
         choice(name, on_error if name == "on_error" else given[name], allowed)
     num_shards = integer("num_shards", given["num_shards"], at_least=1)
@@ -41,6 +47,8 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
     given["batch_size"] = integer("batch_size", given["batch_size"], at_least=1)
     given["shard_id"] = integer("shard_id", given["shard_id"], at_least=0, at_most=num_shards - 1)
     given["image_size"] = checks.image_size(given["image_size"])
+    given["repeats"] = integer("repeats", given["repeats"], at_least=1)
+    _check_repeats(given["repeats"], given["batch_size"], given["train"], given["last_batch"])
     _check_mixer(given["mixer"], given["train"], given["batch_size"], given["image_size"])
     data = _data(root, on_error)
     given["num_classes"] = _num_classes(given["num_classes"], data)
@@ -65,6 +73,19 @@ def graph(root: str | Path, *, on_error: str, **given: Any) -> tuple[Graph, Imag
             f"which leaves nothing else, got {given['batch_size']}: use 'partial' or 'fill', or a smaller batch"
         )
     return described, data
+
+
+def run(graph: Graph, *, seed: int, num_threads: int | None, prefetch: int, schedule: Schedule | None) -> Run:
+    """A run through the graph, from its first batch. Arguments as in Loader, checked."""
+    if schedule is not None and not callable(schedule):
+        raise TypeError(f"schedule must be a function of the epoch's number, got {schedule!r}")
+    return Run(
+        graph,
+        seed=integer("seed", seed, at_least=0, at_most=2**63 - 1),
+        threads=threads(num_threads),
+        depth=integer("prefetch", prefetch, at_least=1, at_most=64),
+        schedule=schedule,
+    )
 
 
 def threads(num_threads: int | None) -> int:
@@ -115,6 +136,18 @@ def _check_use(supervision: str, train: bool, mixer: Any) -> None:
         )
     if supervision == "tokenmix" and mixer is None:
         raise ValueError("supervision='tokenmix' weighs mixed labels, and mixer is None: pass a mixer, or 'imagenet'")
+
+
+def _check_repeats(repeats: int, batch_size: int, train: bool, last_batch: str) -> None:
+    if repeats == 1:
+        return
+    if not train or last_batch != "drop":
+        raise ValueError(
+            f"repeats is for training with last_batch='drop', got repeats={repeats} with train={train} and "
+            f"last_batch={last_batch!r}"
+        )
+    if batch_size % repeats:
+        raise ValueError(f"batch_size must divide by repeats, got {batch_size} and repeats={repeats}")
 
 
 def _check_mixer(mixer: Any, train: bool, batch_size: int, image_size: tuple[int, int]) -> None:

@@ -156,7 +156,7 @@ def test_the_state_of_another_run_is_refused(photo_folder, change, named):
 def test_the_state_of_other_files_is_refused(photo_folder, odd_folder):
     with pytest.raises(ValueError, match=r"state is of a run with (files|num_classes)="):
         loader(photo_folder).load_state_dict(loader(odd_folder).state_dict())
-    with pytest.raises(ValueError, match=r"state must be of Loader.state_dict\(\), version 1, got \{\}"):
+    with pytest.raises(ValueError, match=r"state must be of Loader.state_dict\(\), version 2, got \{\}"):
         loader(photo_folder).load_state_dict({})
 
 
@@ -407,7 +407,7 @@ def test_a_malformed_state_is_refused(photo_folder, change, message):
     with pytest.raises(ValueError, match=message):
         source.load_state_dict(state)
     with pytest.raises(ValueError, match="state must have batch, epoch"):
-        source.load_state_dict({"version": 1})
+        source.load_state_dict({"version": 2})
 
 
 def test_more_shards_than_images_are_refused(photo_folder):

@@ -110,7 +110,7 @@ def test_a_training_image_is_its_crop_or_that_crop_mirrored(photo_folder):
     loader = dtm.Loader(photo_folder, batch_size=40, image_size=48, dtype="uint8", layout="NHWC", mixer=None)
     ((images, _),) = loader
     pipeline = Pipeline(40, 2, None, enable_checkpointing=True)
-    graph = dataclasses.replace(loader._graph, seeds=loader._planner.graph.seeds)
+    graph = dataclasses.replace(loader._graph, seeds=loader._run.planner.graph.seeds)
     with pipeline:
         jpegs, _ = graph._read()
         _, crop = graph._images(jpegs)

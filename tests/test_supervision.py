@@ -129,10 +129,10 @@ def test_a_loader_yields_what_its_plan_and_its_labels_make(photo_folder, store, 
 
 def crops_of(source):
     """Boxes and flips of a loader's first batch, from a graph with the same seeds."""
-    pipeline = Pipeline(8, 2, None, seed=source._planner.graph.seeds[4], enable_checkpointing=True)
+    pipeline = Pipeline(8, 2, None, seed=source._run.planner.graph.seeds[4], enable_checkpointing=True)
     with pipeline:
-        jpegs, index = source._planner.graph._read()
-        _, crop = source._planner.graph._images(jpegs)
+        jpegs, index = source._run.planner.graph._read()
+        _, crop = source._run.planner.graph._images(jpegs)
         pipeline.set_outputs(index, *crop.values())
     pipeline.build()
     index, *crop_values = (output.as_array() for output in pipeline.run())

@@ -1,0 +1,49 @@
+"""Ctrl-C between batches, not inside one: a batch that is being made is finished, and counted, first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+LATER = 0.05  # seconds
+
+
+class HeldInterrupt:
+    """While it is entered, SIGINT is noted and no more; deliver() then does what it would have done.
+
+    An exception that a signal raises inside DALI's run() would lose the batch: it is taken from the pipeline and never
+    arrives, and whatever counts batches is off by one. Outside of the main thread, where Python raises none, and
+    beside a handler that is not Python's, nothing is held.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._noted: Any = None  # the handler it was meant for
+
+    def __enter__(self) -> None:
+        self._before = None
+        if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
+            self._before = signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def deliver(self) -> None:
+        """Raises KeyboardInterrupt, or does what the program's own handler does, if there was a Ctrl-C."""
+        if self._noted is not None:
+            handler, self._noted = self._noted, None
+            handler(signal.SIGINT, None)
+
+    def deliver_later(self) -> None:
+        """The same from outside: for where an exception would be lost, as in a generator that is thrown away."""
+        if self._noted is not None:
+            self._noted = None
+            timer = threading.Timer(LATER, signal.raise_signal, [signal.SIGINT])
+            timer.daemon = True
+            timer.start()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._noted = self._before
