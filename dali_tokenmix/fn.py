@@ -9,15 +9,14 @@ from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import do_not_convert
 
-from . import nodes, op
-from .checks import choice, integer, number
-from .checks import mixer as check_mixer
+from . import arguments, nodes, op
+from .checks import integer
 from .label_nodes import Labelling, TopLabels, stored_labels
 from .labels import class_ids, crop_maps, scored_rows
 from .plan import packed
 from .planner import boxes_of, seeded_plan
 from .runtime.mix import Layout
-from .supervision import SUPERVISIONS, check_classes, check_source, check_store
+from .supervision import check_store
 
 if TYPE_CHECKING:
     from .label_store import LabelStore
@@ -76,17 +75,18 @@ def token_mix(
             raise TypeError(f"{name} must be a DALI node, got {type(node).__name__}")
     if labels.device != "cpu":
         raise ValueError(f"labels must be a CPU node, where they are checked, got one on the {labels.device}")
-    check_mixer("mixer", mixer)
-    choice("inplace", inplace, (False, True))
-    num_classes = integer("num_classes", num_classes, at_least=1)
-    number("smoothing", smoothing, at_least=0, at_most=1)
-    choice("layout", layout, (None, "NHWC", "NCHW"))
+    num_classes = arguments.checked(
+        num_classes=num_classes,
+        mixer=mixer,
+        smoothing=smoothing,
+        inplace=inplace,
+        layout=layout,
+        supervision=supervision,
+        teacher=teacher,
+        label_maps=label_maps,
+    )
     if seed is not None:
         seed = integer("seed", seed, at_least=0)
-
-    choice("supervision", supervision, SUPERVISIONS)
-    check_source(supervision, teacher, label_maps)
-    check_classes(supervision, teacher, num_classes, used=num_classes)
     if label_maps is not None:
         _check_label_maps(supervision, label_maps)
     known = {"seeds": nodes.random_seeds(seed), "ids": labels, "shapes": images.shape(dtype=types.INT64)}
@@ -98,7 +98,8 @@ def token_mix(
     def plan_batch(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         given = dict(zip(known, arrays, strict=True))
         checked = class_ids(given["ids"], num_classes)
-        size = _image_size(given["shapes"], given.get("layouts"), layout)
+        known_layout = bytes(given["layouts"][0]).decode() if "layouts" in given else None
+        size = arguments.common_size(given["shapes"], known_layout, layout)
         plan = seeded_plan(mixer, given["seeds"], size)
         return (packed(scored_rows(plan, given["maps"])) if "maps" in given else plan.packed), checked
 
@@ -191,21 +192,3 @@ def _check_label_maps(supervision: str, label_maps: Any) -> None:
         places = [node.device for node in label_maps if node is not None] if fits else []
     if not fits or set(places) != {"cpu"}:
         raise TypeError(f"label_maps must be {wanted}, with supervision={supervision!r}, got {label_maps!r:.60}")
-
-
-def _image_size(shapes: np.ndarray, layouts: np.ndarray | None, layout: Layout | None) -> tuple[int, int]:
-    """Height and width of the batch. Raises ValueError for shapes that differ and layouts that contradict."""
-    if shapes.shape[1] != 3:
-        raise ValueError(f"images must be (H, W, C) or (C, H, W) a sample, got {shapes.shape[1]} dimensions")
-    if (different := (shapes != shapes[0]).any(axis=1)).any():
-        other = int(different.argmax())
-        raise ValueError(
-            f"images must all have one shape within a batch, got {tuple(map(int, shapes[0]))} for sample 0 "
-            f"and {tuple(map(int, shapes[other]))} for sample {other}: resize or crop them first"
-        )
-    shape = (len(shapes), *map(int, shapes[0]))
-    size = nodes.image_size_of(shape, layout)
-    known = "" if layouts is None else "N" + bytes(layouts[0]).decode()
-    if known in ("NHWC", "NCHW") and size != nodes.image_size_of(shape, known):  # type: ignore[arg-type]
-        raise ValueError(f"images of shape {shape} are {known} to DALI: pass layout={known!r}")
-    return size

@@ -11,8 +11,9 @@ from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
 from . import op, runtime
+from .arguments import image_size_of
 from .label_maps import TokenTargets, check_ids, token_grid, token_sides
-from .nodes import image_size_of, on_device_of
+from .nodes import on_device_of
 from .plan import region_offsets
 from .planner import boxes_of
 from .regions import RegionShape, Size

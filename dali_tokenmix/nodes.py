@@ -10,10 +10,11 @@ from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
 from . import op, runtime
+from .arguments import image_size_of
 from .plan import read_rows, region_offsets, row_dtype
 from .regions import Size
 from .runtime.arrays import View
-from .runtime.mix import Layout, find_layout, images_of
+from .runtime.mix import Layout, images_of
 from .runtime.pool import Pool
 
 SEED_WORDS = 4  # of 16 bits, which DALI's uniform generator draws without gaps
@@ -99,12 +100,6 @@ def plan_nodes(rows: DataNode, sizes: DataNode, mixer: Any, layout: Layout | Non
 
     names = ("partner", "mask", "own", "other", "blend")
     return dict(zip(names, op.host(unpack, rows, sizes, outputs=len(names)), strict=True))
-
-
-def image_size_of(shape: tuple[int, ...], layout: Layout | None) -> Size:
-    """(height, width) of a batch of this shape."""
-    layout = layout or find_layout(shape, None)
-    return (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
 
 
 def on_device_of(like: DataNode, node: DataNode) -> DataNode:
