@@ -29,6 +29,7 @@ class Loader:
     Args:
         root: a folder with a folder of images for each class; classes are numbered in sorted order, as torchvision
             does.
+        source: instead of root, a path of class folders or one of dtm.sources: Folder, FileList.
         batch_size: samples a batch.
         image_size: of the output in pixels, one number or (height, width).
         mixer: TokenMix(...), CutMix(...), MixUp(...), Choice(...); None loads without mixing.
@@ -83,8 +84,9 @@ class Loader:
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None = None,
         *,
+        source: Any = None,
         batch_size: int = 128,
         image_size: int | tuple[int, int] = 224,
         mixer: Any = None,

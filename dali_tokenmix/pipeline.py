@@ -16,6 +16,7 @@ from .label_maps import TokenTargets, flat
 from .label_nodes import Labelling, stored_labels
 from .planner import BatchPlanner
 from .regions import Size
+from .sources.samples import Samples
 from .supervision import BY_LABELS
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # torchvision's RandomResizedCrop
@@ -28,13 +29,12 @@ LINEAR = {"interp_type": types.INTERP_LINEAR, "antialias": True}
 class Graph:
     """All that a graph is made of.
 
-    labels: (paths,) int32 classes of `paths`. supervision: what makes targets of them, with label_maps, a store, or
+    samples: what is read, and its labels. supervision: what makes targets of them, with label_maps, a store, or
     teacher, a model, but for "imagenet". device_id: of the GPU. seeds: (shuffle, crop, flip, mix, others).
     repeats: how often each image that is read is in a batch.
     """
 
-    paths: list[str]
-    labels: np.ndarray
+    samples: Samples
     batch_size: int
     image_size: Size
     mixer: Any
@@ -116,6 +116,11 @@ class Graph:
         return self._normalised(images), targets
 
     @property
+    def labels(self) -> np.ndarray:
+        """Of the samples, by index."""
+        return self.samples.labels
+
+    @property
     def scores_by_store(self) -> bool:
         """Whether the plan's label weights come from stored maps."""
         return self.supervision == "tokenmix" and self.label_maps is not None
@@ -126,20 +131,8 @@ class Graph:
 
     @do_not_convert
     def _read(self) -> tuple[DataNode, DataNode]:
-        order = (
-            {"shuffle_after_epoch": True, "shuffle_after_epoch_seed": self.seeds[0]}
-            if self.train
-            else {"stick_to_shard": True}
-        )
-        jpegs, index = fn.readers.file(
-            files=self.paths,
-            labels=list(range(len(self.paths))),  # the sample's index: whatever belongs to a sample is looked up by it
-            shard_id=self.shard_id,
-            num_shards=self.num_shards,
-            pad_last_batch=True,  # every epoch then begins with a batch of its own
-            name="Reader",
-            **order,
-        )
+        shuffle = self.seeds[0] if self.train else None
+        jpegs, index = self.samples.read(shuffle=shuffle, shard_id=self.shard_id, num_shards=self.num_shards)
         if self.repeats == 1:
             return jpegs, index
         # What is read and not decoded costs little: DALI maps files. In rounds, so that flipped partners are others.

@@ -26,7 +26,7 @@ class Run:
 
     def __init__(self, graph: Graph, *, seed: int, threads: int, depth: int, schedule: Schedule | None) -> None:
         self.graph, self.schedule = graph, schedule
-        self.length = batches(len(graph.paths), graph)
+        self.length = batches(len(graph.samples.files), graph)
         self._seed, self._threads, self._depth = seed, threads, depth
         self.plain = Phase(graph.image_size)  # without a schedule
         self.epoch, self.batch, self._origin = 0, 0, 0
@@ -42,7 +42,7 @@ class Run:
         outputs, number = self._outputs(), self.batch
         self.batch += 1
         if self.batch == self.length:
-            for _ in range(padded_batches(len(self.graph.paths), self.graph) - self.length):
+            for _ in range(padded_batches(len(self.graph.samples.files), self.graph) - self.length):
                 self._outputs()  # what the policy leaves out, so that the reader's next batch is an epoch's first
             self.epoch, self.batch = self.epoch + 1, 0
         self._stuck = False
@@ -103,9 +103,9 @@ class Run:
 
     def _explained(self, error: RuntimeError) -> str:
         assert self.planner is not None
-        recent = [self.graph.paths[k] for batch in reversed(self.planner.recent) for k in batch]
+        recent = [int(k) for batch in reversed(self.planner.recent) for k in batch]
         self._pipeline = self.planner = self._checkpoint = None
-        return explain(error, recent, self.graph.paths, self._threads)
+        return explain(error, self.graph.samples, recent, num_threads=self._threads)
 
     def _build(self) -> None:
         seeds = run_state.seeds(self._seed, self._origin, self.graph.shard_id)

@@ -13,8 +13,8 @@ from .checks import integer
 from .phases import Phase
 
 if TYPE_CHECKING:
-    from .dataset import ImageFolder
     from .pipeline import Graph
+    from .sources.samples import Samples
 
 VERSION = 2
 # What the batches depend on: DALI would restore a state into another run without a word.
@@ -41,7 +41,7 @@ def seeds(seed: int, origin: int, shard: int) -> tuple[int, ...]:
     return tuple(int(word) >> 1 for word in (*common, *own))
 
 
-def identity(graph: Graph, data: ImageFolder, seed: int, scheduled: bool) -> dict[str, Any]:
+def identity(graph: Graph, data: Samples, seed: int, scheduled: bool) -> dict[str, Any]:
     """What a state must share with the run that goes on with it, plain values by argument."""
     values = {name: str(getattr(graph, name)) for name in IDENTITY}
     used = {"augment": graph.augment is not None, "schedule": scheduled}

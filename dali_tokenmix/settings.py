@@ -8,12 +8,13 @@ from typing import Any
 
 from . import checks, devices
 from .checks import choice, integer, number
-from .dataset import ImageFolder, scan
 from .mixing import draw
 from .phases import Schedule
 from .pipeline import DTYPES, Graph, batches
-from .readable import unreadable
+from .readable import readable
 from .run import Run
+from .sources.samples import Samples
+from .sources.scanned import scanned
 from .supervision import SUPERVISIONS, check_classes, check_maps, check_source, check_store
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -31,7 +32,7 @@ CHOICES = {
 RUN = ("seed", "num_threads", "prefetch", "schedule")  # what is no part of the graph
 
 
-def graph(root: str | Path, *, on_error: str, **arguments: Any) -> tuple[Graph, ImageFolder]:
+def graph(root: str | Path | None, *, source: Any, on_error: str, **arguments: Any) -> tuple[Graph, Samples]:
     """The graph and its data. Arguments as in Loader; raises ValueError or TypeError that names one."""
     given = {name: value for name, value in arguments.items() if name not in RUN}
     for name, allowed in CHOICES.items():
@@ -50,7 +51,7 @@ def graph(root: str | Path, *, on_error: str, **arguments: Any) -> tuple[Graph, 
     given["repeats"] = integer("repeats", given["repeats"], at_least=1)
     _check_repeats(given["repeats"], given["batch_size"], given["train"], given["last_batch"])
     _check_mixer(given["mixer"], given["train"], given["batch_size"], given["image_size"])
-    data = _data(root, on_error)
+    data = _data(root, source, on_error)
     given["num_classes"] = _num_classes(given["num_classes"], data)
     supervision, store = given["supervision"], given["label_maps"]
     check_source(supervision, given["teacher"], store)
@@ -64,9 +65,9 @@ def graph(root: str | Path, *, on_error: str, **arguments: Any) -> tuple[Graph, 
         store.check_data(data)
     check_store(supervision, store)
     check_classes(supervision, given["teacher"], given["num_classes"], len(data.classes))
-    described = Graph(paths=data.paths(), labels=data.labels, **given)
+    described = Graph(samples=data, **given)
     if num_shards > len(data.files):
-        raise ValueError(f"num_shards must be at most the {len(data.files)} images of root, got {num_shards}")
+        raise ValueError(f"num_shards must be at most the {len(data.files)} images of {data.root}, got {num_shards}")
     if batches(len(data.files), described) == 0:
         raise ValueError(
             f"batch_size must be at most a shard's {len(data.files) // num_shards} samples with last_batch='drop', "
@@ -95,21 +96,24 @@ def threads(num_threads: int | None) -> int:
     return integer("num_threads", num_threads, at_least=1, at_most=1024)
 
 
-def _data(root: str | Path, on_error: str) -> ImageFolder:
-    data = scan(root, skip=on_error == "skip")
-    if on_error == "raise":
-        return data
-    relative = dict(zip(data.paths(), data.files, strict=True))
-    bad = unreadable(list(relative), num_threads=threads(None), doing="checking images")
-    return data.without({relative[path]: reason for path, reason in bad.items()})
+def _data(root: str | Path | None, source: Any, on_error: str) -> Samples:
+    if (root is None) == (source is None):
+        raise TypeError(
+            "Loader takes either root, a folder with a folder of images for each class, or source=, one of "
+            f"dtm.sources, got {'neither' if root is None else 'both'}"
+        )
+    if root is not None and not isinstance(root, str | os.PathLike):
+        raise TypeError(f"root must be a path, got {root!r:.80}: pass source= for anything but class folders")
+    data = scanned(root if source is None else source, skip=on_error == "skip")
+    return readable(data, num_threads=threads(None)) if on_error == "skip" else data
 
 
-def _num_classes(num_classes: int | None, data: ImageFolder) -> int:
+def _num_classes(num_classes: int | None, data: Samples) -> int:
     if num_classes is None:
         return len(data.classes)
     if integer("num_classes", num_classes, at_least=1) < len(data.classes):
         raise ValueError(
-            f"num_classes must be at least the {len(data.classes)} class folders of root, got {num_classes}"
+            f"num_classes must be at least the {len(data.classes)} classes of {data.root}, got {num_classes}"
         )
     return num_classes
 

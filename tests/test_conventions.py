@@ -23,7 +23,7 @@ MIXERS = [getattr(dali_tokenmix.mixers, name) for name in dali_tokenmix.mixers._
 MAY_IMPORT = {
     "nvidia": {
         *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "run.py", "readable.py"),
-        *("commands/trial.py", "label_store/maker.py"),
+        *("commands/trial.py", "label_store/maker.py", "sources/readers.py"),
     },
     "cupy": {"runtime", "op.py", "streams.py", "devices.py"},
     "ctypes": {"runtime", "op.py", "devices.py"},

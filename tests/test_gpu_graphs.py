@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 from nvidia.dali import backend, fn, types
 from nvidia.dali.pipeline import Pipeline
@@ -16,6 +17,7 @@ from nvidia.dali.pipeline import Pipeline
 import dali_tokenmix as dtm
 from dali_tokenmix.label_store.maker import graph as whole_images
 from dali_tokenmix.planner import BatchPlanner
+from dali_tokenmix.sources.samples import Files
 from tests.test_supervision import SUPERVISIONS, parts, source_of, store
 
 __all__ = ["store"]  # the fixture
@@ -149,7 +151,7 @@ def test_an_augmented_graph_and_the_one_that_labels_images(photo_folder):
         images, targets, _ = graph.outputs(BatchPlanner(graph, True, 2))
         check([images, targets])
     with Pipeline(8, 2, None):
-        images, index = whole_images(["a.jpg"], range(1), (32, 32), "gpu")
+        images, index = whole_images(Files("", ("0",), ("a.jpg",), np.zeros(1, np.int32), {}), (32, 32), "gpu")
         check([images])
         assert index.device == "cpu"
 

@@ -145,8 +145,9 @@ def crops(paths: list[str], labels: list[int], device: str, image_size: int) -> 
 def run_once(pipeline: Any, paths: list[str], threads: int) -> list[np.ndarray]:
     """The outputs of a batch. Raises RuntimeError that names the file if one of paths cannot be decoded."""
     from ..readable import explain
+    from ..sources.samples import Files
 
     try:
         return [tensors.as_cpu().as_array() for tensors in pipeline.run()]
     except RuntimeError as error:
-        raise RuntimeError(explain(error, (), paths, threads)) from error
+        raise RuntimeError(explain(error, Files("", (), tuple(paths), np.zeros(0), {}), num_threads=threads)) from error

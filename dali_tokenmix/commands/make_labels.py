@@ -142,15 +142,13 @@ def read_classes(path: Path, data: ImageFolder) -> list[int]:
 
 
 def _data(given: argparse.Namespace) -> ImageFolder:
-    from ..readable import unreadable
+    from ..readable import readable
     from ..settings import threads
 
     data = scan(given.root, skip=given.on_error == "skip")
     if given.on_error == "raise":
         return data
-    bad = unreadable(data.paths(), num_threads=threads(given.num_threads), doing="checking images")
-    names = dict(zip(data.paths(), data.files, strict=True))
-    return data.without({names[path]: reason for path, reason in bad.items()})
+    return readable(data, num_threads=threads(given.num_threads))
 
 
 def _number(variable: str, otherwise: int) -> int:

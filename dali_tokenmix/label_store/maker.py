@@ -14,10 +14,11 @@ from nvidia.dali.pipeline import Pipeline
 
 from .. import devices, settings
 from ..checks import choice, image_size, integer
-from ..dataset import ImageFolder, scan
 from ..pipeline import LINEAR, whole_image
 from ..progress import progress
 from ..readable import explain
+from ..sources.samples import Samples
+from ..sources.scanned import scanned
 from . import rows as label_rows
 from .store import LabelStore
 from .writer import Run, checked_path
@@ -28,7 +29,7 @@ Device = Literal["cpu", "gpu"]
 
 
 def make_labels(
-    root: str | Path | ImageFolder,
+    root: Any,
     teacher: Any,
     out: str | Path,
     *,
@@ -48,7 +49,8 @@ def make_labels(
     there already is returned if its labels are those asked for; it is never overwritten.
 
     Args:
-        root: a folder with a folder of images for each class, or what dataset.scan() found in one.
+        root: a folder with a folder of images for each class, or any other source of images, one of dtm.sources; or
+            what dataset.scan() found in one.
         teacher: a Teacher that has a class for each folder, in their order, or anything with its image_size, map_size,
             num_classes, device, description(), call and topk().
         out: the file to write, in a folder that exists.
@@ -72,11 +74,16 @@ def make_labels(
     shard = integer("shard_id", shard_id, at_least=0, at_most=num_shards - 1)
     threads = settings.threads(num_threads)
     device = devices.resolve(device or ("gpu" if torch.device(teacher.device).type == "cuda" else "cpu"))
-    data = root if isinstance(root, ImageFolder) else scan(root)
+    data = scanned(root)
     if teacher.num_classes != len(data.classes):
         raise ValueError(
-            f"the teacher has {teacher.num_classes} classes, {data.root} has {len(data.classes)} class folders: "
-            "Teacher(classes=...) says which of its classes each folder is"
+            f"the teacher has {teacher.num_classes} classes, {data.root} has {len(data.classes)}: "
+            "Teacher(classes=...) says which of its classes each of those is"
+        )
+    if maps is not None and data.labels.ndim == 2:
+        raise ValueError(
+            f"maps are of each image's own class, and the labels of {data.root} are rows, not class ids: pass "
+            "maps=None and topk=, or class ids"
         )
     size = image_size(teacher.image_size)
     labels = label_rows.describe(data, teacher.description(), teacher.map_size, maps, topk)
@@ -102,33 +109,34 @@ def _seen(teacher: Any, images: torch.Tensor, labels: np.ndarray, maps: bool, to
 
 
 def _batches(
-    data: ImageFolder, samples: range, size: tuple[int, int], batch_size: int, device: Device, threads: int
+    data: Samples, samples: range, size: tuple[int, int], batch_size: int, device: Device, threads: int
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """(slice of the samples, (N, H, W, 3) uint8 images on the device), in order; the last may be smaller."""
     if not samples:
         return
-    paths = [str(data.root / file) for file in data.files[samples.start : samples.stop]]
+    part = data.chosen(np.arange(samples.start, samples.stop))
     pipeline = Pipeline(
         batch_size, threads, torch.cuda.current_device() if device == "gpu" else None, prefetch_queue_depth=DEPTH
     )
     with pipeline:
-        pipeline.set_outputs(*graph(paths, samples, size, device))
+        pipeline.set_outputs(*graph(part, size, device))
     pipeline.build()
     for start in range(samples.start, samples.stop, batch_size):
         batch = slice(start, min(start + batch_size, samples.stop))
         try:
             images, index = pipeline.run()
         except RuntimeError as error:
-            near = paths[start - samples.start :][: (DEPTH + 2) * batch_size]
-            raise RuntimeError(explain(error, near, paths, threads)) from error
-        if not np.array_equal(index.as_array().reshape(-1)[: batch.stop - start], np.arange(start, batch.stop)):
+            near = range(len(part.files))[start - samples.start :][: (DEPTH + 2) * batch_size]
+            raise RuntimeError(explain(error, part, near, num_threads=threads)) from error
+        expected = np.arange(start, batch.stop) - samples.start
+        if not np.array_equal(index.as_array().reshape(-1)[: len(expected)], expected):
             raise RuntimeError(f"DALI's reader left the order of the files at sample {start}: please report this")
         yield batch, torch.from_dlpack(images.as_tensor())[: batch.stop - start]
 
 
-def graph(paths: list[str], samples: range, size: tuple[int, int], device: Device) -> tuple[DataNode, DataNode]:
+def graph(data: Samples, size: tuple[int, int], device: Device) -> tuple[DataNode, DataNode]:
     """Nodes of whole images, squashed to `size`, and of their numbers, in order."""
-    jpegs, index = fn.readers.file(files=paths, labels=list(samples), pad_last_batch=True, name="Reader")
+    jpegs, index = data.read(shuffle=None)
     images = whole_image(jpegs, fn.peek_image_shape(jpegs), "mixed" if device == "gpu" else "cpu")
     return fn.resize(images, size=size, **LINEAR), index
 

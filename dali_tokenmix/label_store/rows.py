@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dataset import ImageFolder
+from ..sources.samples import Samples
 
 DTYPES: dict[str, np.dtype] = {
     "U8": np.dtype("u1"),
@@ -23,7 +23,7 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
 def describe(
-    data: ImageFolder, teacher: dict[str, Any], map_size: tuple[int, int], maps: str | None, topk: int
+    data: Samples, teacher: dict[str, Any], map_size: tuple[int, int], maps: str | None, topk: int
 ) -> dict[str, Any]:
     """The metadata that every store has, plain values. teacher: the description of what made the labels."""
     return {

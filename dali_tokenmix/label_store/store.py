@@ -1,6 +1,6 @@
 """Label store: a teacher's maps of a whole data set in one safetensors file, looked up by sample index.
 
-Every tensor has a row for each sample, in the order of `ImageFolder.files`:
+Every tensor has a row for each sample, in the order of `Samples.files`:
 
     maps    (files, h, w) uint8 or float16   of the sample's own class, >= 0
     scales  (files,) float32                 with uint8 maps: a map is scale * maps
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ..dataset import ImageFolder
+from ..sources.samples import Samples
 from .rows import DTYPES, MAP_TYPES, layout
 
 FORMAT, VERSION = "dali_tokenmix labels", 1
@@ -52,7 +52,7 @@ class LabelStore:
         self.k: int = metadata["topk"]
 
     @classmethod
-    def open(cls, path: str | Path, *, expect: ImageFolder | str | None = None) -> LabelStore:
+    def open(cls, path: str | Path, *, expect: Samples | str | None = None) -> LabelStore:
         """Opens a file without reading it: header and scales are checked, rows when they are looked up.
 
         expect: the data set (or its fingerprint) that the labels must be of; None takes any.
@@ -107,7 +107,7 @@ class LabelStore:
         rows = (range(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK))
         return sum(int((~self.maps(chunk).any((1, 2))).sum()) for chunk in rows)
 
-    def check_data(self, expect: ImageFolder | str) -> None:
+    def check_data(self, expect: Samples | str) -> None:
         """Raises ValueError unless the labels are of this data set, or of one with this fingerprint."""
         mine, files = self.metadata["fingerprint"], len(self)
         if isinstance(expect, str):

@@ -1,0 +1,107 @@
+"""What a source was found to hold. Everything that belongs to a sample is looked up by its index."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+Self = TypeVar("Self", bound="Samples")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a source, in its order.
+
+    root: where they are, for messages. classes: their names. files: a name for each sample. labels: (files,) int32
+    positions in classes, or (files, classes) rows >= 0 of any dtype. skipped: {name: reason} of what was left out.
+    """
+
+    root: Path | str
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    labels: np.ndarray
+    skipped: dict[str, str]
+
+    def name(self, index: int) -> str:
+        """Where a sample is, as errors say it, DALI's own among them."""
+        raise NotImplementedError
+
+    def encoded(self, index: int) -> np.ndarray:
+        """(bytes,) uint8, the image as it is stored. Raises OSError."""
+        raise NotImplementedError
+
+    def read(self, *, shuffle: int | None, shard_id: int = 0, num_shards: int = 1) -> tuple[Any, Any]:
+        """DALI nodes of the encoded images and of their indices, one whole number a sample, on the CPU.
+
+        shuffle: a seed, equal on all shards; None: in order. Every epoch is padded to whole batches with its last
+        sample. Shards are disjoint in each epoch; without a shuffle a shard has the same samples in each.
+        """
+        raise NotImplementedError
+
+    def local(self) -> bool:
+        """Whether encoded() can read: not what lies behind a URL, which only DALI's readers do."""
+        return True
+
+    def chosen(self: Self, which: np.ndarray) -> Self:
+        """Some of the samples, by their indices (or a mask)."""
+        where = np.arange(len(self.files))[which]
+        return replace(self, files=tuple(self.files[k] for k in where), labels=self.labels[where])
+
+    def without(self: Self, unreadable: dict[str, str]) -> Self:
+        """The same source without some of its samples, {name: reason}. Raises ValueError if none is left."""
+        rest = self.chosen(np.array([file not in unreadable for file in self.files]))
+        if not rest.files:
+            raise ValueError(f"{self.root} has no readable image")
+        return replace(rest, skipped=self.skipped | unreadable)
+
+    def fingerprint(self) -> str:
+        """Changes with any name and label, their order and their count."""
+        known = hashlib.sha256("\n".join(self.files).encode())
+        known.update(f"\n{self.labels.dtype} {self.labels.shape}".encode())
+        for start in range(0, len(self.labels), CHUNK):  # labels may be a memory map
+            known.update(np.ascontiguousarray(self.labels[start : start + CHUNK]).data)
+        return known.hexdigest()[:16]
+
+
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Files(Samples):
+    """Samples that are a file each, files being paths below root, or absolute ones, or URLs."""
+
+    def paths(self) -> list[str]:
+        """Absolute paths of the files, URLs as they are."""
+        return [self.name(k) for k in range(len(self.files))]
+
+    def name(self, index: int) -> str:
+        file = self.files[index]
+        return file if is_url(file) else os.path.join(self.root, file)
+
+    def encoded(self, index: int) -> np.ndarray:
+        return np.fromfile(self.name(index), np.uint8)
+
+    def read(self, *, shuffle: int | None, shard_id: int = 0, num_shards: int = 1) -> tuple[Any, Any]:
+        from .readers import read_files
+
+        return read_files(self.paths(), shuffle=shuffle, shard_id=shard_id, num_shards=num_shards)
+
+    def local(self) -> bool:
+        return not any(map(is_url, self.files))
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is one of s3://bucket/..., gs://... and the like."""
+    return "://" in path
+
+
+def first_of(names: Collection[str], most: int = 3) -> str:
+    """Some names, for a message."""
+    shown = ", ".join(list(names)[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
