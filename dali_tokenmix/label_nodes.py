@@ -142,10 +142,7 @@ def teacher_maps(
     def look(batch: Any, labels: Any) -> Sequence[Any]:
         if not wanted():
             return (batch.new_ones((len(batch), 1, 1)).float(),)
-        maps = _given("maps", teacher(_as_taken(batch, layout), labels), len(batch), 3).float()
-        if maps.device.type == "cpu" and not ((maps >= 0) & (maps < float("inf"))).all():
-            raise ValueError(f"maps of the teacher must be finite and >= 0, got {maps.min()} to {maps.max()}")
-        return (maps,)
+        return (maps_seen(teacher, batch, labels, layout),)
 
     return op.torch_function(look, images, on_device_of(images, ids))[0]
 
@@ -154,20 +151,33 @@ def teacher_labels(teacher: Any, images: DataNode, layout: Layout | None, num_cl
     """Label maps by a Teacher on clean images, where the images are; scores are rounded as a store rounds them."""
 
     def look(batch: Any) -> Sequence[Any]:
-        ids, scores = (_given("topk", part, len(batch), 4) for part in teacher.topk(_as_taken(batch, layout)))
-        if ids.is_floating_point() or ids.shape != scores.shape:
-            raise ValueError(
-                f"topk of the teacher must be whole ids and scores, both (N, k, h, w), got {ids.dtype} of shape "
-                f"{tuple(ids.shape)} and {scores.dtype} of shape {tuple(scores.shape)}"
-            )
-        rounded = scores.half()
-        if rounded.device.type == "cpu":  # on a GPU, looking would be waiting
-            check_ids("ids of the teacher", ids.numpy(), num_classes)
-            if not rounded.isfinite().all():
-                raise ValueError("scores of the teacher must be finite and at most 65504")
-        return ids.int(), rounded
+        return top_labels_seen(teacher, batch, layout, num_classes)
 
     return TopLabels(*op.torch_function(look, images, outputs=2))
+
+
+def maps_seen(teacher: Any, batch: Any, labels: Any, layout: Layout | None) -> Any:
+    """(N, h, w) float32 tensor: a Teacher's activation maps of a batch of clean images."""
+    maps = _given("maps", teacher(_as_taken(batch, layout), labels), len(batch), 3).float()
+    if maps.device.type == "cpu" and not ((maps >= 0) & (maps < float("inf"))).all():
+        raise ValueError(f"maps of the teacher must be finite and >= 0, got {maps.min()} to {maps.max()}")
+    return maps
+
+
+def top_labels_seen(teacher: Any, batch: Any, layout: Layout | None, num_classes: int) -> tuple[Any, Any]:
+    """(N, k, h, w) int32 ids and float16 scores: a Teacher's label maps of a batch of clean images."""
+    ids, scores = (_given("topk", part, len(batch), 4) for part in teacher.topk(_as_taken(batch, layout)))
+    if ids.is_floating_point() or ids.shape != scores.shape:
+        raise ValueError(
+            f"topk of the teacher must be whole ids and scores, both (N, k, h, w), got {ids.dtype} of shape "
+            f"{tuple(ids.shape)} and {scores.dtype} of shape {tuple(scores.shape)}"
+        )
+    rounded = scores.half()
+    if rounded.device.type == "cpu":  # on a GPU, looking would be waiting
+        check_ids("ids of the teacher", ids.numpy(), num_classes)
+        if not rounded.isfinite().all():
+            raise ValueError("scores of the teacher must be finite and at most 65504")
+    return ids.int(), rounded
 
 
 def _given(name: str, result: Any, samples: int, dimensions: int) -> Any:

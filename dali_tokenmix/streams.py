@@ -47,13 +47,14 @@ def call(work: Work, stream: int | None, objects: Sequence[Any], library: str = 
 
 
 @contextlib.contextmanager
-def _cupy_on(stream: int, device: int) -> Iterator[None]:
+def current_cupy(stream: int, device: int) -> Iterator[int]:
+    """CuPy works on this device and stream, which it gives."""
     import cupy
 
     from .runtime.cuda import external_stream
 
     with cupy.cuda.Device(device), external_stream(stream):
-        yield
+        yield stream
 
 
 @contextlib.contextmanager
@@ -64,7 +65,7 @@ def _torch_on(stream: int, device: int) -> Iterator[None]:
         yield
 
 
-CURRENT = {"cupy": _cupy_on, "torch": _torch_on}
+CURRENT = {"cupy": current_cupy, "torch": _torch_on}
 
 
 def _given(result: Any, stream: int | None = None) -> Any:

@@ -22,7 +22,7 @@ MIXERS = [getattr(dali_tokenmix.mixers, name) for name in dali_tokenmix.mixers._
 # Who may import what, as file patterns; a folder stands for all in it. NumPy is everybody's.
 MAY_IMPORT = {
     "nvidia": {
-        *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "run.py", "readable.py"),
+        *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "dynamic.py", "run.py", "readable.py"),
         *("commands/trial.py", "label_store/maker.py", "sources/readers.py"),
     },
     "cupy": {"runtime", "op.py", "streams.py", "devices.py"},
