@@ -12,11 +12,11 @@ from nvidia.dali.pipeline import do_not_convert
 from . import arguments, nodes, op
 from .checks import integer
 from .label_nodes import Labelling, TopLabels, stored_labels
-from .labels import class_ids, crop_maps, scored_rows
+from .labels import crop_maps, ids_or_rows, scored_rows
 from .plan import packed
 from .planner import boxes_of, seeded_plan
 from .runtime.mix import Layout
-from .supervision import check_store
+from .supervision import check_labels, check_store
 
 if TYPE_CHECKING:
     from .label_store import LabelStore
@@ -42,7 +42,8 @@ def token_mix(
 
     Args:
         images: uint8, float16 or float32; every sample (H, W, C) or (C, H, W), all of one shape, on the CPU or the GPU.
-        labels: class ids, whole numbers in [0, num_classes), one a sample, on the CPU.
+        labels: on the CPU, for each sample a class id, () or (1,), a whole number in [0, num_classes); or a row of
+            (num_classes,) numbers >= 0, soft or multi-hot labels, which are mixed as they are. "tokenmix" takes ids.
         num_classes: C of the targets.
         mixer: TokenMix(...), CutMix(...), MixUp(...) or Choice(...).
         smoothing: label smoothing in [0, 1].
@@ -97,7 +98,8 @@ def token_mix(
 
     def plan_batch(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         given = dict(zip(known, arrays, strict=True))
-        checked = class_ids(given["ids"], num_classes)
+        checked = ids_or_rows(given["ids"], num_classes)
+        check_labels(supervision, checked)
         known_layout = bytes(given["layouts"][0]).decode() if "layouts" in given else None
         size = arguments.common_size(given["shapes"], known_layout, layout)
         plan = seeded_plan(mixer, given["seeds"], size)

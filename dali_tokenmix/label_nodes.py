@@ -56,8 +56,9 @@ class Labelling:
     ) -> tuple[DataNode, DataNode | TokenTargets, Sequence[DataNode]]:
         """The rows to mix by, the targets, and nodes that what mixes has to wait for: they look at clean images.
 
-        ids: (1,) int32 class ids. rows: packed plans, on the CPU. teacher: a Teacher, or None where `stored` labels, or
-        nothing but area, make the targets. wanted: whether scores are of use in the batch at hand.
+        ids: () int32 class ids, or (C,) float32 rows of labels. rows: packed plans, on the CPU. teacher: a Teacher, or
+        None where `stored` labels, or nothing but area, make the targets. wanted: whether scores are of use in the
+        batch at hand.
         """
         if self.supervision in BY_LABELS:
             top = teacher_labels(teacher, self.images, self.layout, self.num_classes) if teacher is not None else stored
@@ -68,11 +69,12 @@ class Labelling:
         return rows, self.by_area(ids, rows), ()
 
     def by_area(self, ids: DataNode, rows: DataNode) -> DataNode:
-        """(C,) float32 targets of class ids, (1,) int32, weighed by own and other of the rows."""
+        """(C,) float32 targets of class ids or rows of labels, weighed by own and other of the rows of plans."""
 
         def fill(make: Any, labels: View, plan: View) -> Sequence[Any]:
             out = make((plan.shape[0], self.num_classes), "float32")
-            runtime.targets(labels, plan, view("targets", out), smoothing=self.smoothing)
+            make_targets = runtime.targets if labels.dtype == "int32" else runtime.mix_labels
+            make_targets(labels, plan, view("targets", out), smoothing=self.smoothing)
             return (out,)
 
         return self._made(fill, ids, rows, outputs=1)[0]

@@ -27,40 +27,40 @@ def soft_targets(
 
     For a sample of class a whose partner is of class b: (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C, with s
     the label smoothing. Where a and b are the same class, the two terms add. With own + other = 1 a row sums to 1.
-    Soft labels take the place of the one-hot rows.
+    Rows of soft or multi-hot labels take the place of the one-hot ones, as they are: one that sums to 3 makes targets
+    that sum to more than 1.
 
     Args:
         plan: of draw(); its own and other are the weights, unless there are maps.
-        labels: (N,) class ids, whole numbers, or (N, num_classes) soft labels, floating, such as crop_labels() gives;
-            of any array library on the CPU.
+        labels: (N,) or (N, 1) class ids, whole numbers; or (N, num_classes) rows of numbers >= 0 of any dtype, such as
+            crop_labels() gives. Of any array library on the CPU. One whole number a sample is always a class id.
         num_classes: C >= 1.
         smoothing: s in [0, 1].
         maps: (N, gh, gw) activation maps, see scored(): the weights are then the shares of the maps that show.
         compat: "official" gives the released code's targets, own * onehot(a) + other * onehot(b) - s / 2 at each of the
             two classes, and s / C everywhere; they can be negative. It takes class ids.
 
-    Raises TypeError for labels that are no whole numbers, ValueError for labels outside [0, num_classes) and for
-    shapes that do not fit.
+    Raises TypeError for class ids that are no whole numbers, ValueError for those outside [0, num_classes), for rows
+    that are negative, infinite or NaN, and for shapes that do not fit.
     """
     if not isinstance(plan, Plan):
         raise TypeError(f"plan must be a Plan, got {plan!r}")
     num_classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
     choice("compat", compat, (None, "official"))
-    soft = _soft_labels(labels, num_classes)
-    ids = class_ids(labels, num_classes) if soft is None else soft
-    if len(ids) != len(plan):
-        raise ValueError(f"labels must be ({len(plan)},), one for each sample of the plan, got {len(ids)}")
+    known = ids_or_rows(labels, num_classes)
+    if len(known) != len(plan):
+        raise ValueError(f"labels must be ({len(plan)},), one for each sample of the plan, got {len(known)}")
     if maps is not None:
         plan = scored(plan, maps, compat=compat)
     out = np.empty((len(plan), num_classes), np.float32)
-    if soft is not None:
+    if known.ndim == 2:
         if compat is not None:
             raise ValueError("compat='official' takes class ids, got soft labels")
-        runtime.mix_labels(view("labels", soft), view("plan", plan.packed), view("targets", out), smoothing=smoothing)
+        runtime.mix_labels(view("labels", known), view("plan", plan.packed), view("targets", out), smoothing=smoothing)
         return out
     runtime.targets(
-        view("labels", ids),
+        view("labels", known),
         view("plan", plan.packed),
         view("targets", out),
         smoothing=smoothing,
@@ -150,32 +150,35 @@ def checked_boxes(boxes: Any, samples: int, compat: str | None) -> np.ndarray:
     return np.ascontiguousarray(boxes[:, [1, 0, 3, 2]]) if compat == "official" else boxes
 
 
+def ids_or_rows(labels: Any, num_classes: int) -> np.ndarray:
+    """(N,) int32 class ids or (N, num_classes) float32 rows, whichever these labels are; see soft_targets()."""
+    array = np.asarray(labels)
+    if array.ndim != 2 or array.shape[1] != num_classes or (num_classes == 1 and array.dtype.kind in "iu"):
+        return class_ids(array, num_classes)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"labels must be numbers, got {array.dtype}")
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(rows).all() or (rows < 0).any():
+        raise ValueError(f"rows of labels must be finite and >= 0, got {rows.min()} to {rows.max()}")
+    return rows
+
+
 def class_ids(labels: Any, num_classes: int) -> np.ndarray:
     """Labels as (N,) int32. Raises TypeError unless they are whole numbers, ValueError unless in [0, num_classes)."""
     array = np.asarray(labels)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"labels must be whole numbers, got {array.dtype}")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise ValueError(f"labels must be (N,) or (N, 1) class ids, got shape {array.shape}")
+        raise ValueError(
+            f"labels must be class ids, (N,) or (N, 1), or rows (N, num_classes={num_classes}), got shape {array.shape}"
+        )
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels must be whole numbers, got {array.dtype}")
     if array.size and not (array.min() >= 0 and array.max() < num_classes):
         wrong = array[(array < 0) | (array >= num_classes)][0]
         raise ValueError(f"labels must be in [0, num_classes={num_classes}), got {wrong}")
     return np.ascontiguousarray(array, np.int32)
-
-
-def _soft_labels(labels: Any, num_classes: int) -> np.ndarray | None:
-    """Soft labels (N, C) float32; None if these are class ids. Raises ValueError unless they fit."""
-    array = np.asarray(labels)
-    if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] == 1 < num_classes:
-        return None
-    if array.shape[1] != num_classes or not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(
-            f"soft labels must be finite, >= 0 and (N, num_classes={num_classes}), got shape {array.shape}, "
-            f"{array.min()} to {array.max()}"
-        )
-    return np.ascontiguousarray(array, np.float32)
 
 
 def _maps(name: str, maps: Any, samples: int | None, *, negative: bool = False) -> np.ndarray:

@@ -35,7 +35,7 @@ class BatchPlanner:
     def __call__(
         self, seeds: np.ndarray, index: np.ndarray, shapes: np.ndarray | None = None, **crop: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Packed rows (N, bytes) uint8 and class ids (N,) int32.
+        """Packed rows (N, bytes) uint8, and class ids (N,) int32 or rows of labels (N, C) float32.
 
         shapes: of the images that come from augment. crop: where each image was cut from, see boxes_of().
         """
@@ -53,8 +53,13 @@ class BatchPlanner:
             if graph.scores_by_store:
                 boxes, flips = boxes_of(**crop)
                 maps = crop_maps(graph.label_maps.maps(index), boxes, flips, token_grid(layout, graph.image_size).grid)
-                return packed(scored_rows(plan, maps)), graph.labels[index]
-        return plan.packed, graph.labels[index]
+                return packed(scored_rows(plan, maps)), labels_of(graph.labels, index)
+        return plan.packed, labels_of(graph.labels, index)
+
+
+def labels_of(labels: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(N,) int32 class ids, or (N, C) float32 rows, of these samples."""
+    return labels[index] if labels.ndim == 1 else labels[index].astype(np.float32)
 
 
 def boxes_of(

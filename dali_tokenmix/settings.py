@@ -15,7 +15,7 @@ from .readable import readable
 from .run import Run
 from .sources.samples import Samples
 from .sources.scanned import scanned
-from .supervision import SUPERVISIONS, check_classes, check_maps, check_source, check_store
+from .supervision import SUPERVISIONS, check_classes, check_labels, check_maps, check_source, check_store
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -55,6 +55,7 @@ def graph(root: str | Path | None, *, source: Any, on_error: str, **arguments: A
     given["num_classes"] = _num_classes(given["num_classes"], data)
     supervision, store = given["supervision"], given["label_maps"]
     check_source(supervision, given["teacher"], store)
+    check_labels(supervision, data.labels)
     _check_use(supervision, given["train"], given["mixer"])
     if isinstance(store, str | Path):
         from .label_store import LabelStore
@@ -111,6 +112,10 @@ def _data(root: str | Path | None, source: Any, on_error: str) -> Samples:
 def _num_classes(num_classes: int | None, data: Samples) -> int:
     if num_classes is None:
         return len(data.classes)
+    if data.labels.ndim == 2 and integer("num_classes", num_classes, at_least=1) != data.labels.shape[1]:
+        raise ValueError(
+            f"num_classes must be the {data.labels.shape[1]} columns of the labels of {data.root}, got {num_classes}"
+        )
     if integer("num_classes", num_classes, at_least=1) < len(data.classes):
         raise ValueError(
             f"num_classes must be at least the {len(data.classes)} classes of {data.root}, got {num_classes}"

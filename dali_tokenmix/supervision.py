@@ -56,6 +56,15 @@ def check_classes(supervision: str, teacher: Any, num_classes: int, used: int) -
         )
 
 
+def check_labels(supervision: str, labels: Any) -> None:
+    """Raises ValueError for rows of labels, an array (N, C), where the supervision needs class ids."""
+    if supervision == "tokenmix" and labels.ndim == 2:
+        raise ValueError(
+            "supervision='tokenmix' weighs the object of each sample's own class: labels must be class ids, got rows "
+            f"of {labels.shape[1]}. Pass class ids, or supervision='imagenet', which mixes rows by area"
+        )
+
+
 def check_maps(supervision: str, label_maps: Any) -> None:
     """Raises TypeError for what cannot look up the labels that the supervision reads; None is fine."""
     method = "maps" if supervision == "tokenmix" else "topk"

@@ -180,7 +180,7 @@ def batch(shape=(32, 32, 3), dtype=np.uint8, samples=4):
         (batch(), {"labels": np.array([0, 1, 10, 2], np.int32)}, r"labels must be in \[0, num_classes=10\), got 10"),
         (batch(), {"labels": np.array([0, -1, 1, 2], np.int32)}, r"labels must be in \[0, num_classes=10\), got -1"),
         (batch(), {"labels": np.zeros(4, np.float32)}, "labels must be whole numbers, got float32"),
-        (batch(), {"labels": np.zeros((4, 3), np.int32)}, r"labels must be \(N,\) or \(N, 1\) class ids"),
+        (batch(), {"labels": np.zeros((4, 3), np.int32)}, r"labels must be class ids, \(N,\) or \(N, 1\), or rows"),
         (batch((32, 32)), {"layout": "HW"}, r"images must be \(H, W, C\) or \(C, H, W\) a sample, got 2 dimensions"),
         (batch((5, 32, 32)), {"layout": ""}, "say layout='NHWC' or layout='NCHW'"),
         (batch((3, 32, 3)), {"layout": ""}, "say layout='NHWC' or layout='NCHW'"),

@@ -245,8 +245,10 @@ def test_plans_flips_and_soft_labels_that_do_not_fit_are_refused():
         dtm.token_labels(plan, **GOOD)
     with pytest.raises(ValueError, match=r"flips must be \(2,\), one for each map, got shape \(3,\)"):
         dtm.token_labels(dtm.draw(dtm.TokenMix(), 2, 224), flips=[True] * 3, **GOOD)
-    for labels in (np.ones((3, 4)), np.full((3, 5), np.nan), -np.ones((3, 5))):
-        with pytest.raises(ValueError, match=r"soft labels must be finite, >= 0 and \(N, num_classes=5\), got shape"):
+    for labels in (np.full((3, 5), np.nan), -np.ones((3, 5)), np.full((3, 5), 1e300)):
+        with pytest.raises(ValueError, match="rows of labels must be finite and >= 0, got"):
             dtm.soft_targets(plan, labels, 5)
+    with pytest.raises(ValueError, match=r"labels must be class ids, .*, or rows .*=5\), got shape \(3, 4"):
+        dtm.soft_targets(plan, np.ones((3, 4)), 5)
     with pytest.raises(ValueError, match="compat='official' takes class ids, got soft labels"):
         dtm.soft_targets(plan, np.ones((3, 5)), 5, compat="official")

@@ -64,7 +64,8 @@ def check_rows(name: str, rows: np.ndarray) -> None:
     """Raises ValueError unless all numbers are finite and >= 0."""
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        good = np.isfinite(part) & (part >= 0)
+        with np.errstate(over="ignore"):
+            good = np.isfinite(part.astype(np.float32)) & (part >= 0)
         if not good.all():
             row, column = np.argwhere(~good)[0]
             raise ValueError(
