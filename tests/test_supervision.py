@@ -14,6 +14,7 @@ from nvidia.dali.pipeline import Pipeline
 
 import dali_tokenmix as dtm
 from dali_tokenmix import op, reference
+from dali_tokenmix.dataset import scan
 from dali_tokenmix.label_maps import token_grid, token_sides
 from dali_tokenmix.pipeline import whole_image
 from dali_tokenmix.planner import BatchPlanner
@@ -147,7 +148,7 @@ def test_online_and_stored_labels_of_whole_images_give_the_same_targets(
 ):
     """float16 maps: a weight is off by 2^-10 at most; top-k scores are rounded alike on both ways."""
     teacher = small_teacher(classes=[0, 1, 2, 3], k=4, device="cuda" if device == "gpu" else None)
-    files, labels = [str(photo_folder / file) for file in dtm.dataset.scan(photo_folder).files], list(range(40))
+    files, labels = [str(photo_folder / file) for file in scan(photo_folder).files], list(range(40))
     pipeline = Pipeline(8, 2, 0 if device == "gpu" else None, seed=3)
     with pipeline:
         jpegs, index = fn.readers.file(files=files, labels=labels)
