@@ -7,6 +7,7 @@ import os
 import torch
 
 from .checks import integer
+from .op import FORKED
 
 
 def shard(shard_id: int | None, num_shards: int | None) -> tuple[int, int]:
@@ -42,4 +43,4 @@ class Process:
     def check(self) -> None:
         """Raises RuntimeError in another one: DALI's threads are not there, and waiting for them would hang."""
         if os.getpid() != self._pid:
-            raise RuntimeError("a Loader does not survive a fork: make a new one in the child process")
+            raise RuntimeError(FORKED)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from nvidia.dali.pipeline import Pipeline
 
-from . import run_state
+from . import op, run_state
 from .phases import Phase, Schedule
 from .pipeline import Graph, batches, padded_batches
 from .planner import BatchPlanner
@@ -111,9 +111,5 @@ class Run:
         seeds = run_state.seeds(self._seed, self._origin, self.graph.shard_id)
         graph = replace(self.phase.graph(self.graph), seeds=seeds, threads=self._threads)
         self.planner = BatchPlanner(graph, self.phase.mixing, self._depth)
-        self._pipeline = graph.build(
-            self.planner,
-            num_threads=self._threads,
-            depth=self._depth,
-            checkpoint=self._checkpoint,
-        )
+        pipeline = graph.build(self.planner, num_threads=self._threads, depth=self._depth, checkpoint=self._checkpoint)
+        self._pipeline = op.survivor_of_forks(pipeline)

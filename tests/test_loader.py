@@ -436,7 +436,7 @@ def test_a_fork_is_told_to_make_its_own(photo_folder):
     alive = process.is_alive()
     process.kill()
     assert not alive
-    assert "make a new one in the child process" in answers.get()
+    assert "close() it before the fork, or start the child with" in answers.get()
 
 
 def test_a_mixer_whose_plans_are_not_what_it_tells_is_refused(photo_folder):
