@@ -86,3 +86,10 @@ def test_the_library_with_avx2_is_taken_only_where_the_processor_has_it(monkeypa
         assert host.has_avx2() is expected
     monkeypatch.setattr(host, "CPUINFO", tmp_path / "none")
     assert not host.has_avx2()
+
+
+def test_memory_is_aligned_as_jax_wants_it():
+    source = pool.Pool()
+    held = [source.take((size,), "uint8") for size in (1, 63, 64, 1000, 150_528, 38_535_168)]
+    assert [array.ctypes.data % pool.ALIGNMENT for array in held] == [0] * 6
+    assert [array.nbytes for array in held] == [1, 63, 64, 1000, 150_528, 38_535_168]
