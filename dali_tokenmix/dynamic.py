@@ -13,13 +13,14 @@ from . import arguments, runtime, streams
 from .checks import integer
 from .label_maps import TokenTargets, crop_labels, token_grid, token_labels
 from .label_nodes import maps_seen, top_labels_seen
-from .labels import class_ids, crop_maps, scored
+from .labels import crop_maps, ids_or_rows, scored
 from .mixing import draw
 from .op import empty
 from .plan import Plan, region_offsets
 from .runtime.arrays import View, view
 from .runtime.dlpack import view_of_capsule
 from .runtime.mix import Layout, images_of
+from .supervision import check_labels
 
 
 def token_mix(
@@ -43,7 +44,8 @@ def token_mix(
     Args:
         images: a Batch, uint8, float16 or float32; every sample (H, W, C) or (C, H, W), all of one shape, on the CPU or
             the GPU.
-        labels: class ids, whole numbers in [0, num_classes), one a sample, on the CPU: a Batch, or an array.
+        labels: a Batch or an array on the CPU, for each sample a class id, () or (1,), a whole number in
+            [0, num_classes); or a row of (num_classes,) numbers >= 0, soft or multi-hot labels, mixed as they are.
         num_classes: C of the targets.
         mixer: TokenMix(...), CutMix(...), MixUp(...) or Choice(...).
         smoothing: label smoothing in [0, 1].
@@ -83,14 +85,15 @@ def token_mix(
     if images.batch_size == 0:
         raise ValueError("images must be at least one, got an empty Batch")
     size = arguments.common_size(np.array(images.shape), images.layout, layout)
-    ids = class_ids(_on_cpu("labels", labels), num_classes)
-    if len(ids) != images.batch_size:
-        raise ValueError(f"labels must be ({images.batch_size},), one for each of images, got {len(ids)}")
+    known = ids_or_rows(_on_cpu("labels", labels), num_classes)
+    if len(known) != images.batch_size:
+        raise ValueError(f"labels must be ({images.batch_size},), one for each of images, got {len(known)}")
+    check_labels(supervision, known)
     with _on_stream_of(images) as stream:
         clean = ndd.as_tensor(images).evaluate()
         images_of(_view(clean, stream), size, layout)  # dtype and layout, before anything is drawn
-        plan = draw(mixer, len(ids), size, seed)
-        plan, given = _labels(plan, ids, clean, num_classes, layout, supervision, teacher, label_maps)
+        plan = draw(mixer, len(known), size, seed)
+        plan, given = _labels(plan, known, clean, num_classes, layout, supervision, teacher, label_maps)
         mixed = _own_memory(images, clean, stream, inplace)
         rows = view("plan", _to_device(images, plan.packed))
         shapes = tuple(region.shape for region in plan.regions)
@@ -122,7 +125,7 @@ def _seed(rng: Any, seed: Any) -> int:
 
 def _labels(
     plan: Plan,
-    ids: np.ndarray,
+    known: np.ndarray,
     clean: Any,
     num_classes: int,
     layout: Layout | None,
@@ -130,17 +133,17 @@ def _labels(
     teacher: Any,
     label_maps: Any,
 ) -> tuple[Plan, tuple[np.ndarray, ...]]:
-    """The plan with its label weights, and what targets are made of: ids or soft labels, and those of tokens."""
+    """The plan with its label weights, and what targets are made of: ids or rows, and the labels of tokens."""
     if supervision == "imagenet":
-        return plan, (ids,)
+        return plan, (known,)
     shapes = tuple(region.shape for region in plan.regions)
     if supervision == "tokenmix":
         if teacher is None:
-            return scored(plan, _on_cpu("label_maps", label_maps)), (ids,)
-        maps = maps_seen(teacher, clean.torch(), ids, layout).cpu().numpy()
-        whole = np.tile([0.0, 0.0, 1.0, 1.0], (len(ids), 1))
-        cut = crop_maps(maps, whole, np.zeros(len(ids), bool), token_grid(shapes, plan.image_size).grid)
-        return scored(plan, cut), (ids,)
+            return scored(plan, _on_cpu("label_maps", label_maps)), (known,)
+        maps = maps_seen(teacher, clean.torch(), known, layout).cpu().numpy()
+        whole = np.tile([0.0, 0.0, 1.0, 1.0], (len(known), 1))
+        cut = crop_maps(maps, whole, np.zeros(len(known), bool), token_grid(shapes, plan.image_size).grid)
+        return scored(plan, cut), (known,)
     if teacher is None:
         if not isinstance(label_maps, tuple | list) or len(label_maps) not in (2, 4):
             raise TypeError(f"label_maps must be (ids, scores) or (ids, scores, boxes, flips), got {label_maps!r:.60}")
@@ -148,8 +151,8 @@ def _labels(
     else:
         top = [part.cpu().numpy() for part in top_labels_seen(teacher, clean.torch(), layout, num_classes)]
     soft = crop_labels(*top[:3], num_classes=num_classes)
-    if len(soft) != len(ids):
-        raise ValueError(f"label_maps must be of {len(ids)} samples, as images are, got {len(soft)}")
+    if len(soft) != len(known):
+        raise ValueError(f"label_maps must be of {len(known)} samples, as images are, got {len(soft)}")
     if supervision == "relabel":
         return plan, (soft,)
     return plan, (soft, *token_labels(plan, *top, num_classes=num_classes))
@@ -158,7 +161,7 @@ def _labels(
 def _targets(
     images: ndd.Batch, given: tuple[np.ndarray, ...], rows: View, num_classes: int, smoothing: float
 ) -> ndd.Batch | TokenTargets:
-    """Batches on the images' device, of class ids or soft labels, and of the labels of tokens."""
+    """Batches on the images' device, of class ids or rows of labels, and of the labels of tokens."""
     labels = view("labels", _to_device(images, given[0]))
     out = empty(images.device.device_type, (len(given[0]), num_classes), "float32")
     fill = runtime.targets if given[0].ndim == 1 else runtime.mix_labels

@@ -267,6 +267,12 @@ MISTAKES = {
     ),
     "label out of range": ({"labels": LABELS + 1}, ValueError, r"labels must be in \[0, num_classes=4\), got 4"),
     "label floating": ({"labels": LABELS / 2}, TypeError, "labels must be whole numbers, got float64"),
+    "labels in rows of others": ({"labels": np.ones((5, 3))}, ValueError, r"rows \(N, num_classes=4\), got shape"),
+    "rows for a teacher's maps": (
+        {"labels": np.ones((5, 4)), "supervision": "tokenmix", "label_maps": np.ones((5, 5, 7))},
+        ValueError,
+        "class ids",
+    ),
     "labels too few": ({"labels": LABELS[:4]}, ValueError, r"labels must be \(5,\), one for each of images, got 4"),
     "labels ragged": (
         {"labels": ndd.as_batch([[1], [1, 2], [1], [1], [1]], dtype=ndd.int32)},
@@ -323,6 +329,13 @@ def test_labels_as_a_reader_gives_them():
     expected = array(mix(GOOD, seed=1)[1])
     for labels in (list(LABELS), LABELS[:, None], torch.from_numpy(LABELS), ndd.as_batch(LABELS[:, None])):
         np.testing.assert_array_equal(array(mix(GOOD, labels, seed=1)[1]), expected)
+
+
+def test_rows_of_labels_are_mixed_as_they_are():
+    rows = np.float32([[1, 0, 0, 1], [0.5, 0.5, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0.1, 0.2, 0.3, 0.4]])
+    plan = dtm.draw(MIXERS["tokens"], 5, (40, 56), 1)
+    for labels in (rows, ndd.as_batch(rows)):
+        np.testing.assert_array_equal(array(mix(GOOD, labels, seed=1)[1]), dtm.soft_targets(plan, rows, 4))
 
 
 @pytest.mark.gpu
