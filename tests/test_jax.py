@@ -32,7 +32,7 @@ def graph(root, shard_id=0, num_shards=1):
     jpegs, labels = fn.readers.file(file_root=str(root), name="reader", random_shuffle=True, seed=1, **shard)
     clean = fn.resize(fn.decoders.image_random_crop(jpegs, seed=2), size=SIZE)
     images, targets, plan = dtm.fn.token_mix(
-        clean, labels, num_classes=4, mixer=dtm.TokenMix(patch_size=8), seed=3, return_plan=True, smoothing=0.0
+        clean, labels, num_classes=4, mixer=dtm.TokenMix(patch_size=8), seed=shard_id, return_plan=True, smoothing=0.0
     )
     return images, targets, labels, clean, *(plan[name] for name in NAMES[4:])
 
@@ -95,6 +95,7 @@ def test_two_pipelines_are_two_shards_drawn_for_differently(photo_folder):
     first, second = (next(iterator_of_one)["images"] for iterator_of_one in map(single, shards(photo_folder)))
     np.testing.assert_array_equal(batch["images"], np.stack([first, second]))
     assert not np.array_equal(batch["clean"][0], batch["clean"][1])
+    assert not np.array_equal(batch["mask"][0], batch["mask"][1])
 
 
 def single(pipeline):
