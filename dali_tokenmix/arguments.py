@@ -27,13 +27,13 @@ def checked(
     """num_classes. Raises TypeError or ValueError that names an argument which is wrong, whatever the batch."""
     check_mixer("mixer", mixer)
     choice("inplace", inplace, (False, True))
-    num_classes = integer("num_classes", num_classes, at_least=1)
+    classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
     choice("layout", layout, (None, "NHWC", "NCHW"))
     choice("supervision", supervision, SUPERVISIONS)
     check_source(supervision, teacher, label_maps)
-    check_classes(supervision, teacher, num_classes, used=num_classes)
-    return num_classes
+    check_classes(supervision, teacher, classes, used=classes)
+    return classes
 
 
 def common_size(shapes: np.ndarray, known: str | None, layout: Layout | None) -> Size:

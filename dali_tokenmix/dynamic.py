@@ -116,7 +116,8 @@ def _seed(rng: Any, seed: Any) -> int:
             raise ValueError("rng and seed are two sources of one draw: pass one of them")
         return integer("seed", seed, at_least=0, at_most=2**64 - 1)
     if rng is None:
-        rng = ndd.random.get_default_rng()
+        untyped: Any = ndd.random
+        rng = untyped.get_default_rng()
     if not isinstance(rng, ndd.random.RNG):
         raise TypeError(f"rng must be an ndd.random.RNG, got {rng!r}: rng=ndd.random.RNG(seed=...), or seed=...")
     low, high = rng(), rng()

@@ -18,8 +18,10 @@ The rules, and where each is from. jax_function.h and dltensor_obj.h are headers
 6. The device of the batch is made current first, for the runtime's calls and the kernel cache: with several GPUs a
    thread's current device is whatever it was last.
 7. Nothing here or in a callback waits for the device, and mixing allocates nothing.
+8. In dynamic mode a batch keeps the event of when DALI made it, and consumers on other streams wait for that. What is
+   written after it is given to DALI as new memory (dynamic.py, _Written; tests/test_dynamic.py, on a GPU).
 
-Tests: tests/test_streams.py; on a CPU it holds these functions to rules 1 to 4 and 6, on a GPU to all.
+Tests: tests/test_streams.py; on a CPU it holds these functions to rules 1 to 4 and 6, on a GPU to 1 to 7.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ MIXERS = {
     "choice": dtm.Choice([dtm.MixUp(), dtm.TokenMix(patch_size=7)], mode="pair"),
 }
 LABELS = np.array([3, 1, 0, 2, 1], np.int32)
+GOOD = provenance(5, 40, 56)
 
 
 def mix(images, labels=LABELS, *, layout="HWC", **options):
@@ -132,6 +133,14 @@ def test_generators_go_on_from_call_to_call_and_repeat_from_their_seed():
     np.testing.assert_array_equal(first[0], array(mix(images, seed=low + (high << 32))[0]))
 
 
+def test_a_generator_resumes_from_its_state():
+    rng = ndd.random.RNG(seed=7)
+    mix(GOOD, rng=rng)
+    state = str(rng.state)
+    expected = array(mix(GOOD, rng=rng)[0])
+    np.testing.assert_array_equal(array(mix(GOOD, rng=ndd.random.RNG(state=state))[0]), expected)
+
+
 MODES = [ndd.EvalMode.deferred, ndd.EvalMode.eager, ndd.EvalMode.sync_cpu, ndd.EvalMode.sync_full]
 
 
@@ -182,6 +191,23 @@ def test_a_captured_loop_gives_what_an_eager_one_gives(photo_folder, inplace, us
         np.testing.assert_allclose(given[0] * 255, given[3].transpose(0, 3, 1, 2), rtol=1e-5)
     assert {kind for _, kind in captured[1:]} == ({"Batch"} if inplace else {"CapturedBatch"})
     assert not np.array_equal(eager[0][0][0], eager[5][0][0])
+
+
+@pytest.mark.parametrize("capture", [False, True])
+def test_with_its_own_generator_it_may_be_left_out_now_and_then(photo_folder, capture):
+    ndd.random.set_seed(5)
+    rng, again = ndd.random.RNG(seed=7), ndd.random.RNG(seed=7)
+    reader = ndd.readers.File(file_root=str(photo_folder))
+    for number, (jpegs, labels) in enumerate(reader.next_epoch(batch_size=8, capture=capture)):
+        images = ndd.resize(ndd.decoders.image_random_crop(jpegs), size=[64, 64])
+        clean = array(images).copy()
+        if number % 2 == 0:
+            options = {"num_classes": 4, "mixer": dtm.TokenMix()}
+            mixed, _ = dtm.dynamic.token_mix(images, labels, rng=rng, inplace=True, **options)
+            expected, _ = mix(clean, array(labels), rng=again, **options)
+            np.testing.assert_array_equal(array(mixed), array(expected))
+        else:
+            np.testing.assert_array_equal(array(images), clean)
 
 
 def teacher():
@@ -244,7 +270,6 @@ def test_stored_labels(photographs):
         np.testing.assert_array_equal(array(one), two)
 
 
-GOOD = provenance(5, 40, 56)
 MISTAKES = {
     "an array": ({"images": GOOD}, TypeError, "images must be a Batch of dynamic mode, got ndarray"),
     "ragged": (
