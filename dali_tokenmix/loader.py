@@ -29,7 +29,8 @@ class Loader:
     Args:
         root: a folder with a folder of images for each class; classes are numbered in sorted order, as torchvision
             does.
-        source: instead of root, a path of class folders or one of dtm.sources: Folder, FileList.
+        source: instead of root, a path of class folders or one of dtm.sources: Folder, FileList, WebDataset, TFRecord,
+            which also take labels= beside them, class ids or soft rows. docs/data.md shows each.
         batch_size: samples a batch.
         image_size: of the output in pixels, one number or (height, width).
         mixer: TokenMix(...), CutMix(...), MixUp(...), Choice(...); None loads without mixing.
@@ -70,8 +71,9 @@ class Loader:
             epoch, leaves out the unreadable ones and lists them in `skipped`.
 
     Attributes:
-        classes: names of the class folders. files: paths below root, in the order of indices.
-        skipped: {path below root: reason}.
+        classes: names of the class folders, or numbers. files: the samples, in the order of indices: paths below root,
+            of tar shards shard/key, of TFRecords file/number.
+        skipped: {sample: reason}.
         indices: (N,) int64 NumPy array, positions in `files` of the batch yielded last.
         mixing: set it to False, and from the next batch on nothing is mixed; True mixes again.
         prob: set it to a number in [0, 1], and from the next batch on mixers mix with that probability.

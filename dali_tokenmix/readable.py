@@ -84,10 +84,8 @@ def explain(error: RuntimeError, data: Samples, recent: Iterable[int] = (), *, n
     operator = re.search(r"operator `nvidia\.dali\.fn\.([a-z_.]+)`", text)
     if not operator or not operator[1].startswith(READING):
         return text.strip()
-    names = (data.name(k) for k in range(len(data.files)))
-    inside = ((len(name), k) for k, name in enumerate(names) if name in text)
-    if (named := max(inside, default=None)) is not None:  # a.jpg is in a.jpg.jpg
-        return f"cannot read {data.name(named[1])}: {_reason(data, named[1], num_threads)}"
+    if (named := data.index_of(text)) is not None:
+        return f"cannot read {data.name(named)}: {_reason(data, named, num_threads)}"
     if not data.local():
         return text.strip()
     for which, doing in ((list(dict.fromkeys(recent)), None), (None, "looking for the unreadable image")):

@@ -2,5 +2,7 @@
 
 from .file_list import FileList
 from .folder import Folder
+from .tf_record import TFRecord
+from .web_dataset import WebDataset
 
-__all__ = ["FileList", "Folder"]
+__all__ = ["FileList", "Folder", "TFRecord", "WebDataset"]

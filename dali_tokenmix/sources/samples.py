@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,10 @@ class Samples:
 
     def encoded(self, index: int) -> np.ndarray:
         """(bytes,) uint8, the image as it is stored. Raises OSError."""
+        raise NotImplementedError
+
+    def index_of(self, text: str) -> int | None:
+        """Which sample a message of DALI's names, if it names one."""
         raise NotImplementedError
 
     def read(self, *, shuffle: int | None, shard_id: int = 0, num_shards: int = 1) -> tuple[Any, Any]:
@@ -70,6 +75,8 @@ class Samples:
 
 
 CHUNK = 4096
+SCHEMES = ("s3", "gs")
+SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*")
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,11 @@ class Files(Samples):
     def encoded(self, index: int) -> np.ndarray:
         return np.fromfile(self.name(index), np.uint8)
 
+    def index_of(self, text: str) -> int | None:
+        inside = ((len(path), k) for k, path in enumerate(self.paths()) if path in text)
+        found = max(inside, default=None)  # the longest: a.jpg is in a.jpg.jpg
+        return None if found is None else found[1]
+
     def read(self, *, shuffle: int | None, shard_id: int = 0, num_shards: int = 1) -> tuple[Any, Any]:
         from .readers import read_files
 
@@ -97,8 +109,11 @@ class Files(Samples):
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is one of s3://bucket/..., gs://... and the like."""
-    return "://" in path
+    """Whether a path is a URL, s3://bucket/... or gs://bucket/... Raises ValueError for one that DALI does not read."""
+    scheme, colon, _ = path.partition("://")
+    if colon and scheme not in SCHEMES and SCHEME.fullmatch(scheme):
+        raise ValueError(f"DALI reads files, s3:// and gs:// (Google Cloud Storage), not {scheme}://, got {path}")
+    return bool(colon) and scheme in SCHEMES
 
 
 def first_of(names: Collection[str], most: int = 3) -> str:

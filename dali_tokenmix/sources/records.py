@@ -1,0 +1,133 @@
+"""Samples that are a range of bytes each in a few large files, and the index files that DALI reads them by."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from .samples import Samples, is_url
+
+SHARD_BIT = 44  # shards of up to 16 TB
+
+
+class Found(NamedTuple):
+    """A sample while its source is looked through. label: its class id. problem: why it cannot be used, if so."""
+
+    name: str
+    shard: int
+    offset: int
+    size: int
+    label: int
+    problem: str = ""
+
+
+def kept(found: Iterable[Found], *, skip: bool, root: str) -> tuple[list[Found], dict[str, str]]:
+    """Those without a problem, and {name: problem} of the others. Raises ValueError for one, unless skip."""
+    good, skipped = [], {}
+    for sample in found:
+        if not sample.problem:
+            good.append(sample)
+        elif skip:
+            skipped[sample.name] = sample.problem
+        else:
+            raise ValueError(f"{os.path.join(root, sample.name)} {sample.problem}, or pass on_error='skip'")
+    if not good:
+        raise ValueError(f"{root} has no sample that can be used: {next(iter(skipped.items()), '')}")
+    return good, skipped
+
+
+def positions(found: list[Found]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(shard, offset, size) of Records."""
+    _, shard, offset, size, *_ = zip(*found, strict=True)
+    return np.array(shard, np.int32), np.array(offset, np.int64), np.array(size, np.int64)
+
+
+@dataclass(frozen=True)
+class Records(Samples):
+    """Samples in shards, in the order of shards and of bytes in them.
+
+    shards: paths. shard: (N,) positions in shards. offset, size: (N,) int64 bytes, as DALI's index has them.
+    initial_fill: of the buffer that DALI shuffles in.
+    """
+
+    shards: tuple[str, ...]
+    shard: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+    initial_fill: int
+
+    # What DALI's reader says of where an image is from: the shard's path, and then this. Sources fill it in.
+    place: ClassVar[str]
+
+    def index_lines(self, which: np.ndarray) -> list[str]:
+        """The lines of an index file of DALI's, for these samples of one shard."""
+        raise NotImplementedError
+
+    def local(self) -> bool:
+        return not any(map(is_url, self.shards))
+
+    def chosen(self, which: np.ndarray) -> Any:
+        part = super().chosen(which)
+        return replace(part, shard=self.shard[which], offset=self.offset[which], size=self.size[which])
+
+    def read_bytes(self, index: int) -> np.ndarray:
+        """(size,) uint8 as they are in the shard."""
+        path = self.shards[self.shard[index]]
+        return np.fromfile(path, np.uint8, int(self.size[index]), offset=int(self.offset[index]))
+
+    def index_of(self, text: str) -> int | None:
+        """Which sample is from the place that a text of DALI's names, if it names one."""
+        for found in re.finditer(self.place, text):
+            shard = self._shard_at_end(text[: found.start()])
+            if shard is not None:
+                key = (shard << SHARD_BIT) + int(found[1])
+                at = int(np.searchsorted(self._keys, key))
+                if at < len(self._keys) and self._keys[at] == key:
+                    return int(self._order[at])
+        return None
+
+    def write_index(self, folder: str) -> tuple[list[str], list[str]]:
+        """Writes an index file of each shard that has samples: (paths of the shards, paths of the files)."""
+        shards, files = [], []
+        for k, path in enumerate(self.shards):
+            which = np.flatnonzero(self.shard == k)
+            if len(which):
+                file = os.path.join(folder, f"{k}.idx")
+                with open(file, "w") as out:
+                    out.write("\n".join(self.index_lines(which)) + "\n")
+                shards.append(path)
+                files.append(file)
+        return shards, files
+
+    def index_folder(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder for write_index(), which goes when nobody holds it any more."""
+        return tempfile.TemporaryDirectory(prefix="dali_tokenmix-")
+
+    def _shard_at_end(self, text: str) -> int | None:
+        if text in self._shard_ids:
+            return self._shard_ids[text]
+        fits = [k for path, k in self._shard_ids.items() if text.endswith(path)]  # of a message
+        return max(fits, key=lambda k: len(self.shards[k]), default=None)
+
+    @cached_property
+    def _shard_ids(self) -> dict[str, int]:
+        return {path: k for k, path in enumerate(self.shards)}
+
+    @cached_property
+    def _unsorted(self) -> np.ndarray:
+        return (self.shard.astype(np.int64) << SHARD_BIT) + self.offset
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self._unsorted)
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        return self._unsorted[self._order]
