@@ -1,10 +1,11 @@
 """What dtm.fn.token_mix costs in a pipeline that is there already, beyond the mixing itself: milliseconds a batch.
 
 The stock pipeline hands out a batch that is in memory, so that no decoder's noise drowns the difference; every run is
-waited for (one batch ahead). "By hand" takes its batch and mixes it afterwards, with draw, apply and soft_targets on one
-thread: the same work, with no operator around it. What the pipeline with token_mix takes beyond that is what the operators
-cost. Against it the documented fn.python_function, which has no work at all to do here, whole batches or sample by sample,
-and token_mix on top of it (DALI_TOKENMIX_FALLBACK=1). All take turns. `python benchmarks/embedded.py --help`.
+waited for (one batch ahead). "By hand" takes its batch and mixes it afterwards, with draw, apply and soft_targets on
+one thread: the same work, with no operator around it. What the pipeline with token_mix takes beyond that is what the
+operators cost. Against it the documented fn.python_function, which has no work at all to do here, whole batches or
+sample by sample, and token_mix on top of it (DALI_TOKENMIX_FALLBACK=1). All take turns. `python benchmarks/embedded.py
+--help`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.pipeline import Pipeline
 from results import Results, check_device, common_options, positive, say
-from timing import describe_machine, interleaved, spread, verdict
+from timing import describe_machine, spread, turns, verdict
 
 import dali_tokenmix as dtm
 from dali_tokenmix import op
@@ -70,7 +71,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measured(form: str, options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Seconds of a batch by each way, once they are known to give the same images and targets."""
+    """Seconds of a batch by each way, by the clock and of CPU time, (2, rounds), once they are known to agree."""
     pipelines = {name: pipeline(name, form, options) for name in WAYS}
     check(form, pipelines, options)
     say(f"timing {form}")
@@ -79,7 +80,13 @@ def measured(form: str, options: argparse.Namespace) -> dict[str, np.ndarray]:
     }
     stock = pipelines["stock"]
     work["by hand"] = lambda call: by_hand(stock, call, options)
-    return interleaved(work, options.rounds)
+    seconds = {name: np.zeros((2, options.rounds)) for name in work}
+    for call, (number, name) in enumerate(turns(work, options.rounds)):
+        begin = np.array([time.perf_counter(), time.process_time()])
+        work[name](call)
+        if number >= 0:
+            seconds[name][:, number] = np.array([time.perf_counter(), time.process_time()]) - begin
+    return seconds
 
 
 def pipeline(name: str, form: str, options: argparse.Namespace) -> Pipeline:
@@ -155,21 +162,25 @@ def check(form: str, pipelines: dict[str, Pipeline], options: argparse.Namespace
 def judge(form: str, seconds: dict[str, np.ndarray], options: argparse.Namespace, results: Results) -> None:
     """Prints the times and differences of a form, adds their rows, and holds them against the targets."""
     told = {"batch": options.batch_size, "size": SIDE, "threads": options.workers}
-    print(f"\n{form}, ms a batch of {options.batch_size}, the pipeline's included")
+    print(f"\n{f'{form}, batch of {options.batch_size}, with the pipeline':38}{'ms':>24}{'ms of CPU':>24}")
     for name, found in seconds.items():
-        print(f"  {name:32}{spread(1e3 * found):>24}")
-        results.add(form, f"time, {name}", "ms", 1e3 * found, **told)
+        line(form, f"time, {name}", 1e3 * found, told, results)
     print("difference by round")
     for name, (one, other) in BEYOND.items():
-        found = 1e3 * (seconds[one] - seconds[other])
-        print(f"  {name:36}{spread(found):>20}")
-        results.add(form, f"beyond, {name}", "ms", found, **told)
+        line(form, f"beyond, {name}", 1e3 * (seconds[one] - seconds[other]), told, results)
     if options.quick or options.device == "gpu":
         return
-    ours = 1e3 * np.median(seconds["token_mix, in place"] - seconds["by hand"])
+    ours = 1e3 * np.median((seconds["token_mix, in place"] - seconds["by hand"])[0])
     verdict(f"token_mix beyond the mixing {ours:.2f} ms <= {MOST_MS}", bool(ours <= MOST_MS))
-    theirs = 1e3 * np.median(seconds["python_function, batch"] - seconds["stock"])
+    theirs = 1e3 * np.median((seconds["python_function, samples"] - seconds["stock"])[0])
     verdict(f"python_function, which does nothing {theirs:.2f} ms >= {LEAST_MS}", bool(theirs >= LEAST_MS))
+
+
+def line(form: str, name: str, milliseconds: np.ndarray, told: dict[str, int], results: Results) -> None:
+    wall, cpu = milliseconds
+    print(f"  {name.split(', ', 1)[1]:36}{spread(wall):>24}{spread(cpu):>24}")
+    results.add(form, name, "ms", wall, **told)
+    results.add(form, f"{name}, CPU time", "ms", cpu, **told)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,12 +12,14 @@ from nvidia.dali.pipeline import do_not_convert
 
 from . import arguments, nodes, op
 from .checks import integer
-from .label_nodes import Labelling, TopLabels, stored_labels
+from .label_nodes import Labelling, TopLabels, fill_targets, stored_labels
 from .labels import crop_maps, ids_or_rows, scored_rows
 from .plan import packed
 from .planner import boxes_of, seeded_plan
+from .runtime.arrays import View, view
 from .runtime.mix import Layout
-from .supervision import check_labels, check_store
+from .runtime.pool import Pool
+from .supervision import BY_LABELS, check_labels, check_store
 
 if TYPE_CHECKING:
     from .label_store import LabelStore
@@ -90,31 +93,72 @@ def token_mix(
         seed = integer("seed", seed, at_least=0)
     if label_maps is not None:
         _check_label_maps(supervision, label_maps)
-    known = {"seeds": nodes.random_seeds(seed), "ids": labels, "shapes": images.shape(dtype=types.INT64)}
-    if images.device == "cpu":
-        known["layouts"] = fn.get_property(images, key="layout")
-    if supervision == "tokenmix" and isinstance(label_maps, DataNode):
-        known["maps"] = label_maps
-
-    def plan_batch(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        given = dict(zip(known, arrays, strict=True))
-        checked = ids_or_rows(given["ids"], num_classes)
-        check_labels(supervision, checked)
-        known_layout = bytes(given["layouts"][0]).decode() if "layouts" in given else None
-        size = arguments.common_size(given["shapes"], known_layout, layout)
-        plan = seeded_plan(mixer, given["seeds"], size)
-        return (packed(scored_rows(plan, given["maps"])) if "maps" in given else plan.packed), checked
-
-    rows, ids = op.host(plan_batch, *known.values(), outputs=2)
-    labelling = Labelling(supervision, num_classes, smoothing, mixer, layout, images)
-    stored = label_maps if isinstance(label_maps, TopLabels) else None
-    scores, targets, seen = labelling.targets(ids, rows, teacher, stored)
+    batch = _Batch(images, labels, num_classes, mixer, smoothing, layout, supervision)
+    maps = [label_maps] if supervision == "tokenmix" and isinstance(label_maps, DataNode) else []
     # DALI merges equal nodes, and every copy of these images would be this one: what these two arguments prevent.
     copied = images if inplace else fn.copy(images, preserve=True, bytes_per_sample_hint=1)
-    mixed = nodes.mix(copied, scores, mixer, layout, *seen)
-    if not return_plan:
-        return mixed, targets
-    return mixed, targets, nodes.plan_nodes(scores if scores.device == "cpu" else rows, known["shapes"], mixer, layout)
+    seeds = nodes.random_seeds(seed)
+    if images.device == "cpu" and teacher is None and supervision not in BY_LABELS:
+        mixed, targets, rows = batch.at_once(copied, seeds, maps)
+    else:
+        rows, ids = batch.planned(seeds, maps)
+        labelling = Labelling(supervision, num_classes, smoothing, mixer, layout, images)
+        stored = label_maps if isinstance(label_maps, TopLabels) else None
+        scores, targets, seen = labelling.targets(ids, rows, teacher, stored)
+        mixed = nodes.mix(copied, scores, mixer, layout, *seen)
+        rows = scores if scores.device == "cpu" else rows
+    return (mixed, targets, nodes.plan_nodes(rows, batch.shapes, mixer, layout)) if return_plan else (mixed, targets)
+
+
+class _Batch:
+    """What token_mix works on, and how it plans and mixes it."""
+
+    def __init__(
+        self,
+        images: DataNode,
+        labels: DataNode,
+        num_classes: int,
+        mixer: Any,
+        smoothing: float,
+        layout: Layout | None,
+        supervision: str,
+    ) -> None:
+        self.labels, self.num_classes, self.mixer, self.smoothing = labels, num_classes, mixer, smoothing
+        self.layout, self.supervision = layout, supervision
+        self.shapes = images.shape(dtype=types.INT64)
+        layouts = [fn.get_property(images, key="layout")] if images.device == "cpu" else []
+        (self._sizes,) = op.host(self._common_size, self.shapes, *layouts)
+
+    def planned(self, seeds: DataNode, maps: Sequence[DataNode]) -> tuple[DataNode, ...]:
+        """Packed rows of a plan, and class ids or rows of labels, on the CPU."""
+        return op.host(self._plan, self._sizes, seeds, self.labels, *maps, outputs=2)
+
+    def at_once(self, images: DataNode, seeds: DataNode, maps: Sequence[DataNode]) -> tuple[DataNode, ...]:
+        """Images on the CPU mixed in their own memory, targets and packed rows, by one operator: each has its price."""
+        pool = Pool()
+
+        def mix_batch(batch: View, *arrays: np.ndarray) -> Sequence[np.ndarray]:
+            rows, labels = self._plan(*arrays)
+            targets = pool.take((len(rows), self.num_classes), "float32")
+            nodes.apply_rows(batch, view("plan", rows), self.mixer, self.layout, threads=1)
+            fill_targets(view("labels", labels), view("plan", rows), view("targets", targets), self.smoothing)
+            return targets, rows
+
+        return op.in_place_on_host(mix_batch, images, self._sizes, seeds, self.labels, *maps, outputs=2)
+
+    def _common_size(self, shapes: np.ndarray, layouts: np.ndarray | None = None) -> tuple[np.ndarray]:
+        known = None if layouts is None else bytes(layouts[0]).decode()
+        size = np.array([arguments.common_size(shapes, known, self.layout)], np.int32)
+        return (size.repeat(len(shapes), axis=0),)
+
+    def _plan(
+        self, sizes: np.ndarray, seeds: np.ndarray, labels: np.ndarray, *maps: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        checked = ids_or_rows(labels, self.num_classes)
+        check_labels(self.supervision, checked)
+        height, width = map(int, sizes[0])
+        plan = seeded_plan(self.mixer, seeds, (height, width))
+        return (packed(scored_rows(plan, *maps)) if maps else plan.packed), checked
 
 
 @do_not_convert

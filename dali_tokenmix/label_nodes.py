@@ -73,8 +73,7 @@ class Labelling:
 
         def fill(make: Any, labels: View, plan: View) -> Sequence[Any]:
             out = make((plan.shape[0], self.num_classes), "float32")
-            make_targets = runtime.targets if labels.dtype == "int32" else runtime.mix_labels
-            make_targets(labels, plan, view("targets", out), smoothing=self.smoothing)
+            fill_targets(labels, plan, view("targets", out), self.smoothing)
             return (out,)
 
         return self._made(fill, ids, rows, outputs=1)[0]
@@ -127,6 +126,12 @@ class Labelling:
         made = op.new_outputs(fill, *(on_device_of(self.images, node) for node in inputs), outputs=outputs)
         # CuPy's memory is free for reuse as soon as its owner lets go, whatever stream still reads it; DALI's is not.
         return tuple(fn.copy(node) for node in made) if self.images.device == "gpu" else made
+
+
+def fill_targets(labels: View, rows: View, targets: View, smoothing: float) -> None:
+    """Targets (N, C) float32 of class ids (N, 1) int32, or rows of labels (N, C) float32, by own and other of plans."""
+    fill = runtime.targets if labels.dtype == "int32" else runtime.mix_labels
+    fill(labels, rows, targets, smoothing=smoothing)
 
 
 def teacher_maps(

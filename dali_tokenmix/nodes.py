@@ -70,13 +70,18 @@ def mix(
     """
 
     def mix_batch(batch: View, plan: View, *_: View) -> None:
-        seen = images_of(batch, layout=layout)
-        shapes = mixer.shapes((seen.height, seen.width))
-        if plan.shape[1] != row_dtype(shapes).itemsize:
-            raise ValueError(f"mixer must draw plans of the layout that its shapes() tells, got {mixer!r}")
-        runtime.apply_plan(seen, plan, shapes, region_offsets(shapes), threads=threads)
+        apply_rows(batch, plan, mixer, layout, threads)
 
     return op.in_place(mix_batch, images, on_device_of(images, rows), *after)
+
+
+def apply_rows(batch: View, rows: View, mixer: Any, layout: Layout | None, threads: int) -> None:
+    """Mixes a batch in place by the packed rows of its plan."""
+    seen = images_of(batch, layout=layout)
+    shapes = mixer.shapes((seen.height, seen.width))
+    if rows.shape[1] != row_dtype(shapes).itemsize:
+        raise ValueError(f"mixer must draw plans of the layout that its shapes() tells, got {mixer!r}")
+    runtime.apply_plan(seen, rows, shapes, region_offsets(shapes), threads=threads)
 
 
 def require_uint8(images: DataNode) -> DataNode:

@@ -86,6 +86,21 @@ def in_place(function: Callable[..., None], images: DataNode, *others: DataNode)
     return _operator_of(on_batch, on_copies, (images, *others), images.device, 1)[0]
 
 
+def in_place_on_host(
+    function: Callable[..., Sequence[np.ndarray]], images: DataNode, *others: DataNode, outputs: int
+) -> tuple[DataNode, ...]:
+    """in_place() on the CPU with `outputs` new arrays behind the images: function(View, *arrays) -> arrays."""
+
+    def on_batch(batch: Any, *capsules: Any) -> Sequence[Any]:
+        made = function(view_of_capsule(batch), *(np.from_dlpack(_Capsule(capsule)) for capsule in capsules))
+        return [batch, *made]
+
+    def on_copies(batch: Any, *arrays: Any) -> Sequence[Any]:
+        return [batch, *function(view("batch", batch), *arrays)]
+
+    return _operator_of(on_batch, on_copies, (images, *others), "cpu", 1 + outputs)
+
+
 def new_outputs(function: Callable[..., Sequence[Any]], *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
     """Runs function(make, *inputs) -> arrays on Views; make(shape, dtype) gives it new arrays on the inputs' device."""
     device = inputs[0].device
