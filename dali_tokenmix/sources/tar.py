@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from .shards import read_text
 
@@ -96,10 +96,21 @@ def _walked(path: str) -> Iterator[Entry]:
                 if ending in parts:
                     raise ValueError(f"{path} has {member.name} twice")
                 parts[ending] = Part(member.name, member.offset_data, member.size)
+            _check_end(archive, path)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(f"{path} is no tar file, or compressed or truncated: {error}") from error
     if parts:
         yield Entry(key, parts)
+
+
+def _check_end(archive: tarfile.TarFile, path: str) -> None:
+    """Raises ValueError unless the last member is followed by a tar's end: one cut at a header looks whole."""
+    last: Any = archive.getmembers()[-1:]
+    end = sum(member.offset_data + -(-member.size // HEADER) * HEADER for member in last)
+    assert archive.fileobj is not None
+    archive.fileobj.seek(end)
+    if archive.fileobj.read(HEADER) != bytes(HEADER):
+        raise ValueError(f"{path} is truncated: it has no end mark at {end}. If it is whole, pass index=, of wds2idx")
 
 
 def _indexed(index: str) -> list[Entry]:
