@@ -12,7 +12,7 @@ from .plan import Plan
 __version__ = "0.1.0"
 __all__ = ["Choice", "CutMix", "Loader", "MixUp", "Plan", "TokenMix"]
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
-__all__ += ["TokenTargets", "crop_labels", "dynamic", "scored", "soft_targets", "sources", "token_labels"]
+__all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]
 
 
 # On first use: drawing, mixing and labels work without DALI and torch.
@@ -29,7 +29,7 @@ LAZY = {
 
 def __getattr__(name: str) -> Any:
     try:
-        if name in ("dynamic", "fn", "losses", "sources"):
+        if name in ("dynamic", "fn", "frameworks", "losses", "sources"):
             return import_module(f".{name}", __name__)
         if name in LAZY:
             return getattr(import_module(LAZY[name], __name__), name)

@@ -19,16 +19,19 @@ from dali_tokenmix.runtime import sources
 PACKAGE = Path(dali_tokenmix.__file__).parent
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 MIXERS = [getattr(dali_tokenmix.mixers, name) for name in dali_tokenmix.mixers.__all__]
+FRAMEWORKS = {"lightning": "lightning", "accelerate": "accelerate", "transformers": "trainer"}  # library: module
 # Who may import what, as file patterns; a folder stands for all in it. NumPy is everybody's.
 MAY_IMPORT = {
     "nvidia": {
         *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "dynamic.py", "run.py", "readable.py"),
         *("commands/trial.py", "label_store/maker.py", "sources/readers.py"),
     },
+    **{name: {f"frameworks/{module}.py"} for name, module in FRAMEWORKS.items()},
     "cupy": {"runtime", "op.py", "streams.py", "devices.py"},
     "ctypes": {"runtime", "op.py", "devices.py"},
     "torch": {
         "teacher",
+        "frameworks",
         "losses.py",
         "loader.py",
         "run.py",
@@ -138,7 +141,14 @@ def test_drawing_and_mixing_need_numpy_only():
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    code = "import sys, dali_tokenmix; print(sorted({'torch', 'cupy', 'nvidia.dali'} & set(sys.modules)))"
+    heavy = {"torch", "cupy", "nvidia.dali", *FRAMEWORKS}
+    code = f"import sys, dali_tokenmix; print(sorted({heavy} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_frameworks_are_not_imported_before_they_are_asked_for():
+    code = f"import sys; from dali_tokenmix import frameworks; print(sorted({set(FRAMEWORKS)} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 

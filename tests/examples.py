@@ -1,0 +1,21 @@
+"""Runs a script of examples/ in this process: importing torch, DALI and a framework once more costs ten seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import runpy
+import sys
+from pathlib import Path
+from unittest import mock
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run_example(script: str, *arguments: object) -> str:
+    """What it prints; what it raises is raised."""
+    printed = io.StringIO()
+    argv = [script, *map(str, arguments)]
+    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(printed):
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    return printed.getvalue()
