@@ -1,7 +1,7 @@
 """TokenMix, CutMix and MixUp inside an NVIDIA DALI pipeline, with soft labels."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .label_maps import TokenTargets, crop_labels, token_labels
 from .labels import crop_maps, scored, soft_targets
@@ -14,6 +14,15 @@ __all__ = ["Choice", "CutMix", "Loader", "MixUp", "Plan", "TokenMix"]
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
 __all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]
 
+if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
+    from . import dynamic, fn, losses, sources
+    from .label_store import LabelStore
+    from .label_store.importer import import_labels
+    from .label_store.maker import make_labels
+    from .loader import Loader
+    from .settings import IMAGENET_MEAN as IMAGENET_MEAN
+    from .settings import IMAGENET_STD as IMAGENET_STD
+    from .teacher import Teacher
 
 # On first use: drawing, mixing and labels work without DALI and torch.
 LAZY = {

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code. A mistake is one line on stderr and exit code 2."""
     given = parser().parse_args(arguments)
     try:
-        return COMMANDS[given.command].run(given)
+        return int(COMMANDS[given.command].run(given))
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ValueError, OSError, RuntimeError, ImportError) as error:

@@ -63,7 +63,8 @@ def nvrtc_version() -> tuple[int, int]:
     """The version of the NVRTC that CuPy finds. Raises what CuPy raises where there is none."""
     from cupy.cuda import nvrtc
 
-    return nvrtc.getVersion()
+    major, minor = nvrtc.getVersion()
+    return major, minor
 
 
 def cuda(version: int) -> str:

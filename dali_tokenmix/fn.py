@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
-from nvidia.dali.pipeline import do_not_convert
 
-from . import arguments, nodes, op
+from . import arguments, decorators, nodes, op
 from .checks import integer
 from .label_nodes import Labelling, TopLabels, fill_targets, stored_labels
 from .labels import crop_maps, ids_or_rows, scored_rows
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .label_store import LabelStore
 
 
-@do_not_convert
+@decorators.do_not_convert
 def token_mix(
     images: DataNode,
     labels: DataNode,
@@ -40,7 +39,7 @@ def token_mix(
     supervision: Literal["imagenet", "tokenmix", "relabel", "tokenlabeling"] = "imagenet",
     teacher: Any = None,
     label_maps: DataNode | TopLabels | None = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     """Mixes a batch inside a DALI pipeline and makes its soft targets.
 
     Args:
@@ -161,7 +160,7 @@ class _Batch:
         return (packed(scored_rows(plan, *maps)) if maps else plan.packed), checked
 
 
-@do_not_convert
+@decorators.do_not_convert
 def label_maps(
     store: LabelStore, index: DataNode, crop: dict[str, DataNode] | None = None, *, grid: tuple[int, int] = (14, 14)
 ) -> DataNode:
@@ -186,7 +185,7 @@ def label_maps(
     return op.host(look_up, index, *crop.values())[0]
 
 
-@do_not_convert
+@decorators.do_not_convert
 def top_labels(
     store: LabelStore, index: DataNode, crop: dict[str, DataNode] | None = None, *, num_classes: int | None = None
 ) -> TopLabels:
@@ -201,7 +200,7 @@ def top_labels(
     return stored_labels(store, index, _checked_crop(crop), num_classes)
 
 
-@do_not_convert
+@decorators.do_not_convert
 def look_up(table: Any, index: DataNode) -> DataNode:
     """Rows of a table by index, on the CPU: the class ids of samples whose reader gives their position in a data set.
 

@@ -28,7 +28,7 @@ class TokenTargets(NamedTuple):
     token_probabilities: Any
 
 
-def flat(targets: Any) -> tuple:
+def flat(targets: Any) -> tuple[Any, ...]:
     """The parts of TokenTargets, or other targets as the only part."""
     return targets if isinstance(targets, TokenTargets) else (targets,)
 
@@ -58,7 +58,8 @@ def crop_labels(
     """
     ids, scores = _top_k(ids, scores, num_classes)
     boxes = _boxes(boxes, len(ids), compat)
-    return runtime.crop_labels(view("ids", ids), view("scores", scores), boxes, num_classes, np.empty)
+    labels: np.ndarray = runtime.crop_labels(view("ids", ids), view("scores", scores), boxes, num_classes, np.empty)
+    return labels
 
 
 def token_labels(

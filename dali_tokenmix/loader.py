@@ -99,7 +99,7 @@ class Loader:
         train: bool = True,
         mean: tuple[float, ...] | None = IMAGENET_MEAN,
         std: tuple[float, ...] | None = IMAGENET_STD,
-        augment: Callable | None = None,
+        augment: Callable[[Any], Any] | None = None,
         dtype: Literal["float32", "float16", "uint8"] = "float32",
         layout: Literal["NCHW", "NHWC"] = "NCHW",
         num_threads: int | None = None,

@@ -120,7 +120,8 @@ class TokenLabelingLoss(nn.Module):
                 f"and {tuple(token_logits.shape)}"
             )
         tokens = token_cross_entropy(token_logits, token_ids, token_probabilities)
-        return self.image_loss(logits, targets) + self.weight * tokens
+        loss: Tensor = self.image_loss(logits, targets) + self.weight * tokens
+        return loss
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}"

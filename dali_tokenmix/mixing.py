@@ -35,7 +35,8 @@ def draw(mixer: Any, n: int, image_size: int | tuple[int, int], seed: int = 0, *
     size = checks.image_size(image_size)
     n = integer("n", n, at_least=1)
     valid = n if valid is None else integer("valid", valid, at_least=0, at_most=n)
-    return mixer.draw(generator(seed), Batch(n, size, valid))
+    plan: Plan = mixer.draw(generator(seed), Batch(n, size, valid))
+    return plan
 
 
 def apply(plan: Plan, images: Any, *, layout: Layout | None = None, threads: int | None = None) -> Any:

@@ -124,7 +124,7 @@ def torch_function(function: Callable[..., Sequence[Any]], *inputs: DataNode, ou
         return [result.contiguous() for result in function(*map(torch.utils.dlpack.from_dlpack, capsules))]
 
     def on_copies(*arrays: Any) -> Sequence[Any]:
-        results = [result.contiguous() for result in function(*map(torch.from_dlpack, arrays))]
+        results = [result.contiguous() for result in function(*map(torch.utils.dlpack.from_dlpack, arrays))]
         return [result.numpy() if device == "cpu" else _array_module(device).from_dlpack(result) for result in results]
 
     return _operator_of(on_batch, on_copies, inputs, device, outputs, "torch")
@@ -180,7 +180,7 @@ def _operator_of(
 
 def _per_sample(
     function: Callable[..., Any], inputs: Sequence[DataNode], device: str, outputs: int, layouts: dict[str, Any]
-) -> tuple:
+) -> tuple[DataNode, ...]:
     """The documented operator: lists of samples in, stacked to a batch, and lists out."""
     numpy = _array_module(device)
 

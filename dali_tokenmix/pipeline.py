@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from nvidia.dali import fn, math, pipeline_def, types
+from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
-from nvidia.dali.pipeline import Pipeline, do_not_convert
+from nvidia.dali.pipeline import Pipeline
 
-from . import nodes, op
+from . import decorators, nodes, op
 from .label_maps import TokenTargets, flat
 from .label_nodes import Labelling, stored_labels
 from .planner import BatchPlanner
@@ -61,7 +61,7 @@ class Graph:
     def build(self, planner: BatchPlanner, *, num_threads: int, depth: int, checkpoint: Any) -> Pipeline:
         """The built pipeline; outputs are images, targets and sample indices. planner draws its plans."""
 
-        @pipeline_def(enable_conditionals=self.augment is not None)  # DALI's auto_aug asks for it
+        @decorators.pipeline(enable_conditionals=self.augment is not None)  # DALI's auto_aug asks for it
         def graph() -> tuple[DataNode, ...]:
             return self.outputs(planner)
 
@@ -89,7 +89,7 @@ class Graph:
         images, targets = self._mixed(images, index, crop, planner)
         return images, *flat(targets), index
 
-    @do_not_convert
+    @decorators.do_not_convert
     def _mixed(
         self, images: DataNode, index: DataNode, crop: dict[str, DataNode], planner: BatchPlanner
     ) -> tuple[DataNode, DataNode | TokenTargets]:
@@ -125,11 +125,11 @@ class Graph:
         """Whether the plan's label weights come from stored maps."""
         return self.supervision == "tokenmix" and self.label_maps is not None
 
-    @do_not_convert
+    @decorators.do_not_convert
     def _images(self, jpegs: DataNode) -> tuple[DataNode, dict[str, DataNode]]:
         return self._train_images(jpegs) if self.train else (self._eval_images(jpegs), {})
 
-    @do_not_convert
+    @decorators.do_not_convert
     def _read(self) -> tuple[DataNode, DataNode]:
         shuffle = self.seeds[0] if self.train else None
         jpegs, index = self.samples.read(shuffle=shuffle, shard_id=self.shard_id, num_shards=self.num_shards)

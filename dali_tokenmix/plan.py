@@ -88,13 +88,15 @@ class Plan:
             return np.zeros((len(self), 1, 1), np.uint8)
         if len(masks) == 1:
             return masks[0].grid
-        return np.bitwise_or.reduce([m.pixels(self.image_size) for m in masks])
+        mask: np.ndarray = np.bitwise_or.reduce([m.pixels(self.image_size) for m in masks])
+        return mask
 
     def pixel_mask(self) -> np.ndarray:
         """(N, height, width) uint8: mask() on the pixels, whatever the patch size."""
         empty = np.zeros((len(self), *self.image_size), np.uint8)
         masks = [m for r in self.regions if (m := r.mask(self.image_size)) is not None]
-        return np.bitwise_or.reduce([empty, *(m.pixels(self.image_size) for m in masks)])
+        mask: np.ndarray = np.bitwise_or.reduce([empty, *(m.pixels(self.image_size) for m in masks)])
+        return mask
 
     def blend(self) -> np.ndarray:
         """(N,) float32: the partner's weight where a sample is blended (MixUp), 0 elsewhere."""

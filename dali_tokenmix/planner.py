@@ -59,7 +59,8 @@ class BatchPlanner:
 
 def labels_of(labels: np.ndarray, index: np.ndarray) -> np.ndarray:
     """(N,) int32 class ids, or (N, C) float32 rows, of these samples."""
-    return labels[index] if labels.ndim == 1 else labels[index].astype(np.float32)
+    chosen: np.ndarray = labels[index]
+    return chosen if labels.ndim == 1 else chosen.astype(np.float32)
 
 
 def boxes_of(

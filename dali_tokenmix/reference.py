@@ -71,7 +71,8 @@ def resize_weights(side: int, new: int) -> np.ndarray:
     units = np.minimum((weights / weights.sum(1, keepdims=True) * 2**15 + 0.5).astype(np.int64), 2**15 - 1)
     heaviest = units.argmax(1)
     units[np.arange(new), heaviest] += 2**15 - units.sum(1)
-    return np.minimum(units, 2**15 - 1)
+    limited: np.ndarray = np.minimum(units, 2**15 - 1)
+    return limited
 
 
 def normalised(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
@@ -107,7 +108,7 @@ def _bilinear(grid: np.ndarray, y: float, x: float) -> float:
         at = min(max(float(at), 0.0), size - 1.0)
         low = int(at)
         taps.append(((low, 1 - (at - low)), (min(low + 1, size - 1), at - low)))
-    return sum(float(grid[cy, cx]) * wy * wx for cy, wy in taps[0] for cx, wx in taps[1])
+    return float(sum(float(grid[cy, cx]) * wy * wx for cy, wy in taps[0] for cx, wx in taps[1]))
 
 
 def cell_shares(plan: Plan, grid: tuple[int, int], patch: int = 0) -> np.ndarray:
@@ -122,8 +123,9 @@ def cell_shares(plan: Plan, grid: tuple[int, int], patch: int = 0) -> np.ndarray
         shared = np.minimum.outer(edges[1:], pixels + 1) - np.maximum.outer(edges[:-1], pixels)
         overlaps.append(np.clip(shared, 0, None) / np.diff(edges)[:, None])
     rows, columns = overlaps
-    covered = np.einsum("yi,nij,xj->nyx", rows, plan.pixel_mask().astype(float), columns)
-    return covered + plan.blend()[:, None, None].astype(float)
+    covered: np.ndarray = np.einsum("yi,nij,xj->nyx", rows, plan.pixel_mask().astype(float), columns)
+    shares: np.ndarray = covered + plan.blend()[:, None, None].astype(float)
+    return shares
 
 
 def scored(shares: np.ndarray, maps: np.ndarray, partner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +150,8 @@ def crop_labels(dense: np.ndarray, boxes: np.ndarray, flips: np.ndarray, grid: t
     """(N, gh, gw, C) float64: softmax over classes of each bin of dense label maps (N, C, h, w)."""
     pooled = np.stack([roi_align(dense[:, c], boxes, flips, grid) for c in range(dense.shape[1])], axis=-1)
     powers = np.exp(pooled - pooled.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    softmax: np.ndarray = powers / powers.sum(-1, keepdims=True)
+    return softmax
 
 
 def philox4x32(counter: list[int], key: list[int]) -> list[int]:

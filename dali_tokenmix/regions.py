@@ -7,7 +7,7 @@ into a plan row, and is known before anything is drawn.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class SampleMask(NamedTuple):
 
 
 class RegionShape(Protocol):
-    def field(self) -> tuple: ...
+    def field(self) -> tuple[Any, ...]: ...
     def unpack(self, packed: np.ndarray) -> Region: ...
     def neutral(self, samples: int) -> Region: ...
 
@@ -58,7 +58,7 @@ class TokenGrid:
     def tokens(self) -> int:
         return self.grid[0] * self.grid[1]
 
-    def field(self) -> tuple:
+    def field(self) -> tuple[Any, ...]:
         return "<u4", (-(-self.tokens // 32),)
 
     def unpack(self, packed: np.ndarray) -> Tokens:
@@ -96,7 +96,8 @@ class Tokens:
             np.minimum(self.patch_size, side - np.arange(cells) * self.patch_size)
             for side, cells in zip(image_size, self.bits.shape[1:], strict=True)
         )
-        return (self.bits @ columns.astype(np.float64)) @ rows / (image_size[0] * image_size[1])
+        shares: np.ndarray = (self.bits @ columns.astype(np.float64)) @ rows / (image_size[0] * image_size[1])
+        return shares
 
     def mask(self, image_size: Size) -> SampleMask:
         return SampleMask(self.bits, self.patch_size)
@@ -107,7 +108,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class BoxShape:
-    def field(self) -> tuple:
+    def field(self) -> tuple[Any, ...]:
         return "<i4", (4,)
 
     def unpack(self, packed: np.ndarray) -> Box:
@@ -133,7 +134,8 @@ class Box:
         height, width = image_size
         if not ((y0 >= 0) & (y0 <= y1) & (y1 <= height) & (x0 >= 0) & (x0 <= x1) & (x1 <= width)).all():
             raise ValueError(f"boxes must lie inside the image of {height} x {width} pixels, got {self.boxes}")
-        return (y1 - y0) * (x1 - x0) / (height * width)
+        shares: np.ndarray = (y1 - y0) * (x1 - x0) / (height * width)
+        return shares
 
     def mask(self, image_size: Size) -> SampleMask:
         y, x = (np.arange(side, dtype=np.int32) for side in image_size)
@@ -147,7 +149,7 @@ class Box:
 
 @dataclass(frozen=True)
 class BlendShape:
-    def field(self) -> tuple:
+    def field(self) -> tuple[Any, ...]:
         return ("<f4",)
 
     def unpack(self, packed: np.ndarray) -> Blend:

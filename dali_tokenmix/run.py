@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from nvidia.dali.pipeline import Pipeline
+from torch.utils.dlpack import from_dlpack
 
 from . import op, run_state
 from .phases import Phase, Schedule
@@ -96,8 +97,8 @@ class Run:
         except RuntimeError as error:
             raise RuntimeError(self._explained(error)) from error
         return (
-            torch.from_dlpack(images.as_tensor()),
-            [torch.from_dlpack(part.as_tensor()) for part in targets],
+            from_dlpack(images.as_tensor()),
+            [from_dlpack(part.as_tensor()) for part in targets],
             index.as_array().reshape(-1).astype(np.int64),
         )
 

@@ -63,7 +63,8 @@ def current_cupy(stream: int, device: int) -> Iterator[int]:
 def _torch_on(stream: int, device: int) -> Iterator[None]:
     import torch
 
-    with torch.cuda.stream(torch.cuda.ExternalStream(stream, device=device)):  # sets the device too
+    cuda: Any = torch.cuda  # its ExternalStream has no types
+    with cuda.stream(cuda.ExternalStream(stream, device=device)):  # sets the device too
         yield
 
 

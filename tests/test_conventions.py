@@ -24,7 +24,7 @@ FRAMEWORKS = {"lightning": "lightning", "accelerate": "accelerate", "transformer
 MAY_IMPORT = {
     "nvidia": {
         *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "dynamic.py", "run.py", "readable.py"),
-        *("commands/trial.py", "label_store/maker.py", "sources/readers.py"),
+        *("decorators.py", "commands/trial.py", "label_store/maker.py", "sources/readers.py"),
     },
     **{name: {f"frameworks/{module}.py"} for name, module in FRAMEWORKS.items()},
     "cupy": {"runtime", "op.py", "streams.py", "devices.py"},

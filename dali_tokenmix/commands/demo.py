@@ -115,11 +115,11 @@ def _images_a_second(root: Path, options: dict[str, Any], seconds: float) -> dic
     return rates
 
 
-def _rate(batches: Iterator, device: str, seconds: float) -> float:
+def _rate(batches: Iterator[Any], device: str, seconds: float) -> float:
     """Images a second over whole batches, for at least so many seconds, warm-up excluded."""
     import torch
 
-    wait = torch.cuda.synchronize if device == "gpu" else lambda: None
+    wait: Callable[[], None] = torch.cuda.synchronize if device == "gpu" else lambda: None
     for _ in islice(batches, WARM_UP):
         pass
     wait()
@@ -130,7 +130,7 @@ def _rate(batches: Iterator, device: str, seconds: float) -> float:
     return images / (time.perf_counter() - start)
 
 
-def _endless(loader: Any) -> Iterator:
+def _endless(loader: Any) -> Iterator[Any]:
     while True:
         yield from loader
 

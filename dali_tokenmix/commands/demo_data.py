@@ -77,15 +77,16 @@ def mix_samples(data: ImageFolder, device: str, *, image_size: int, threads: int
 
     Raises RuntimeError that names the file if one cannot be decoded.
     """
-    from nvidia.dali import pipeline_def
-
+    from .. import decorators
     from ..fn import token_mix
 
     paths, labels = some_files(data, seed)
     mixers = (MixUp(), CutMix(), TokenMix())
 
-    @pipeline_def(batch_size=len(paths), num_threads=threads, device_id=0 if device == "gpu" else None, seed=seed)
-    def graph() -> tuple:
+    @decorators.pipeline(
+        batch_size=len(paths), num_threads=threads, device_id=0 if device == "gpu" else None, seed=seed
+    )
+    def graph() -> tuple[Any, ...]:
         images, ids = crops(paths, labels, device, image_size)
         outputs = [images, ids]
         for mixer in mixers:

@@ -90,8 +90,7 @@ def score_samples(data: ImageFolder, teacher: Any, given: argparse.Namespace, de
 
     Raises RuntimeError that names the file if one cannot be decoded, ValueError for --classes that do not fit.
     """
-    from nvidia.dali import pipeline_def
-
+    from .. import decorators
     from ..fn import token_mix
 
     paths, chosen = some_files(data, given.seed)
@@ -112,11 +111,11 @@ def score_samples(data: ImageFolder, teacher: Any, given: argparse.Namespace, de
         maps.append(teacher(images, labels))
         return maps[-1]
 
-    @pipeline_def
-    def graph() -> tuple:
+    @decorators.pipeline()
+    def graph() -> tuple[Any, ...]:
         images, ids = crops(paths, labels, device, given.image_size)
         _, by_area = token_mix(images, ids, **options)
-        scored = {"supervision": "tokenmix", "teacher": look, "return_plan": True}
+        scored: dict[str, Any] = {"supervision": "tokenmix", "teacher": look, "return_plan": True}
         mixed, by_content, plan = token_mix(images, ids, **options, **scored)  # the same seed: the same plan
         return images, by_area, mixed, by_content, plan["partner"], plan["mask"]
 
@@ -166,14 +165,15 @@ def _classes_given(data: ImageFolder, present: list[int], given: argparse.Namesp
 
 def _classes_seen(data: ImageFolder, present: list[int], teacher: Any, device: str, threads: int) -> tuple[int, ...]:
     """For each folder that is present the teacher's class of the highest mean probability over some of its images."""
-    from nvidia.dali import fn, pipeline_def
+    from nvidia.dali import fn
 
+    from .. import decorators
     from ..pipeline import LINEAR, whole_image
 
     files = [np.flatnonzero(data.labels == label)[:LOOKED_AT] for label in present]
     paths = [str(data.root / data.files[k]) for k in np.concatenate(files)]
 
-    @pipeline_def
+    @decorators.pipeline()
     def graph() -> Any:
         jpegs, _ = fn.readers.file(files=paths)
         images = whole_image(jpegs, fn.peek_image_shape(jpegs), "mixed" if device == "gpu" else "cpu")

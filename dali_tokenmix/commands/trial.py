@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn
 
+from .. import decorators
 from ..fn import token_mix
 from ..mixers import TokenMix
 
@@ -17,8 +18,8 @@ def mixes_right(device: Literal["cpu", "gpu"]) -> bool:
     """Whether a batch comes out of fn.token_mix as its plan says. Raises what DALI, CuPy or the driver raise."""
     given = np.random.default_rng(0).integers(0, 256, (SAMPLES, SIZE, SIZE, 3), np.uint8)
 
-    @pipeline_def(batch_size=SAMPLES, num_threads=1, device_id=0 if device == "gpu" else None, seed=0)
-    def graph() -> tuple:
+    @decorators.pipeline(batch_size=SAMPLES, num_threads=1, device_id=0 if device == "gpu" else None, seed=0)
+    def graph() -> tuple[Any, ...]:
         images = fn.external_source(lambda: given, layout="HWC")
         labels = fn.external_source(lambda: np.arange(SAMPLES)[:, None])
         images = images.gpu() if device == "gpu" else images

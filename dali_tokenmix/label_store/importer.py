@@ -124,4 +124,5 @@ def _may_be_rounded(tensor: torch.Tensor) -> bool:
 
 def _own(logits: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(N, H, W): the logit of each sample's class where it is positive and among the k, 0 elsewhere."""
-    return np.where(ids == labels[:, None, None, None], logits, 0).max(1).clip(min=0)
+    own: np.ndarray = np.where(ids == labels[:, None, None, None], logits, 0).max(1).clip(min=0)
+    return own

@@ -11,6 +11,7 @@ import torch
 from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
+from torch.utils.dlpack import from_dlpack
 
 from .. import devices, settings
 from ..checks import choice, image_size, integer
@@ -131,7 +132,7 @@ def _batches(
         expected = np.arange(start, batch.stop) - samples.start
         if not np.array_equal(index.as_array().reshape(-1)[: len(expected)], expected):
             raise RuntimeError(f"DALI's reader left the order of the files at sample {start}: please report this")
-        yield batch, torch.from_dlpack(images.as_tensor())[: batch.stop - start]
+        yield batch, from_dlpack(images.as_tensor())[: batch.stop - start]
 
 
 def graph(data: Samples, size: tuple[int, int], device: Device) -> tuple[DataNode, DataNode]:

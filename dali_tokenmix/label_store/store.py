@@ -71,7 +71,7 @@ class LabelStore:
         return store
 
     def __len__(self) -> int:
-        return self.metadata["files"]
+        return int(self.metadata["files"])
 
     def maps(self, indices: Any) -> np.ndarray:
         """Maps of the samples' own classes, (N, h, w) float32, >= 0. indices: (N,) whole numbers.
@@ -83,8 +83,9 @@ class LabelStore:
             raise ValueError(f"{self.path} has no ground-truth maps: make it with maps='uint8' or 'float16'")
         rows = self._rows(indices)
         if self._scales is not None:
-            return self._maps[rows] * self._scales[rows][:, None, None]
-        maps = self._maps[rows].astype(np.float32)
+            scaled: np.ndarray = self._maps[rows] * self._scales[rows][:, None, None]
+            return scaled
+        maps: np.ndarray = self._maps[rows].astype(np.float32)
         self._check_rows("the map must be finite and >= 0", rows, np.isfinite(maps) & (maps >= 0))
         return maps
 

@@ -139,7 +139,8 @@ def checked_path(out: str | Path) -> Path:
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """As JSON gives it back. Raises TypeError for what is no plain value."""
-    return json.loads(json.dumps(values))
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 def _sync_folder(folder: Path) -> None:

@@ -110,7 +110,8 @@ class TokenMix(Pairing):
             )
         y, x = (np.arange(side) for side in grid.grid)
         y0, x0, y1, x1 = (edge[:, None] for edge in boxes.T)
-        return (((y0 <= y) & (y < y1))[:, :, None] & ((x0 <= x) & (x < x1))[:, None, :]).astype(np.uint8)
+        bits: np.ndarray = ((y0 <= y) & (y < y1))[:, :, None] & ((x0 <= x) & (x < x1))[:, None, :]
+        return bits.astype(np.uint8)
 
 
 def clipped_boxes(rng: np.random.Generator, size: Size, share: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid
 from .params import MOST_REGIONS
 
@@ -10,7 +12,7 @@ KINDS = {TokenGrid: 0, BoxShape: 1, BlendShape: 2}  # RegionKind of shares.cuh
 
 def cells(
     grid: Size, image_size: Size, shapes: tuple[RegionShape, ...], offsets: tuple[int, ...], patch: int = 0
-) -> tuple:
+) -> tuple[Any, ...]:
     """Cells of shares.cuh. patch: 0 for cells of one size. Raises ValueError for more regions than it holds."""
     if len(shapes) > MOST_REGIONS:
         raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(shapes)}")

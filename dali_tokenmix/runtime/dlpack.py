@@ -48,4 +48,4 @@ def view_of_capsule(capsule: Any) -> View:
 
 def device_of_capsule(capsule: Any) -> int:
     """The number of the GPU that an unconsumed capsule's memory is on."""
-    return _Tensor.from_address(_pointer(capsule, b"dltensor")).device_id
+    return int(_Tensor.from_address(_pointer(capsule, b"dltensor")).device_id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .launch import Work, launch
+from .launch import launch
+from .work import Work
 
 ATTEMPTS = 10  # refused rectangles in a row before the rules give way
 

@@ -34,7 +34,7 @@ def is_built_for(library: ctypes.CDLL) -> bool:
     return True
 
 
-def run(library: ctypes.CDLL, kernel: Any, arguments: tuple, work: Work) -> None:
+def run(library: ctypes.CDLL, kernel: Any, arguments: tuple[Any, ...], work: Work) -> None:
     """Calls the kernel once for every thread of every block of the grid that a GPU would be given."""
     block, thread, block_size, grid_size = (
         Index.in_dll(library, name) for name in ("blockIdx", "threadIdx", "blockDim", "gridDim")

@@ -10,7 +10,8 @@ import numpy as np
 from ..checks import choice
 from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid
 from .arrays import View
-from .launch import Work, launch, vector_alignment
+from .launch import launch, vector_alignment
+from .work import Work
 
 DTYPES = ("uint8", "float16", "float32")
 Layout = Literal["NHWC", "NCHW"]
@@ -29,7 +30,7 @@ class Images:
     strides: tuple[int, int, int]  # sample, plane, row
 
     @property
-    def struct(self) -> tuple:
+    def struct(self) -> tuple[int, ...]:
         return (*self.strides, self.samples, self.planes, self.height, self.width, self.pixel_bytes)
 
     def widest(self, least: int) -> int:

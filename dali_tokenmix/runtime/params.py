@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def _struct(*fields: tuple) -> np.dtype:
+def _struct(*fields: tuple[Any, ...]) -> np.dtype:
     return np.dtype(list(fields), align=True)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from ..regions import RegionShape, Size, TokenGrid
 from .arrays import View, view
 from .cells import cells
-from .launch import Work, launch
+from .launch import launch
+from .work import Work
 
 Make = Callable[[tuple[int, ...], str], Any]  # (shape, dtype) -> a new array on the device of the maps
 

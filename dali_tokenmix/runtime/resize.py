@@ -9,7 +9,8 @@ import numpy as np
 
 from ..regions import Size
 from .host import default_threads
-from .launch import Work, launch
+from .launch import launch
+from .work import Work
 
 BANDS = 2  # a thread at least: so many that a batch of few images keeps all of them busy
 

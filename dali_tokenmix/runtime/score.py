@@ -7,7 +7,8 @@ import math
 from ..regions import RegionShape, Size
 from .arrays import View
 from .cells import cells
-from .launch import Work, launch
+from .launch import launch
+from .work import Work
 
 
 def targets(

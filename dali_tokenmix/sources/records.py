@@ -122,7 +122,8 @@ class Records(Samples):
 
     @cached_property
     def _unsorted(self) -> np.ndarray:
-        return (self.shard.astype(np.int64) << SHARD_BIT) + self.offset
+        keys: np.ndarray = (self.shard.astype(np.int64) << SHARD_BIT) + self.offset
+        return keys
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -130,4 +131,5 @@ class Records(Samples):
 
     @cached_property
     def _keys(self) -> np.ndarray:
-        return self._unsorted[self._order]
+        keys: np.ndarray = self._unsorted[self._order]
+        return keys

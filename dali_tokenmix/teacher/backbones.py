@@ -101,14 +101,15 @@ class TimmBackbone(Backbone):
 
     def _prepared(self, cells: Tensor, single: Callable[[Tensor], Tensor]) -> Tensor:
         """What the linear layer sees of each cell: (N, h, w, K)."""
-        return self._model.forward_head(single(cells), pre_logits=True).flatten(1).unflatten(0, cells.shape[:3])
+        prepared: Tensor = self._model.forward_head(single(cells), pre_logits=True)
+        return prepared.flatten(1).reshape(*cells.shape[:3], -1)
 
     def _cells(self, images: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Cells (N, h, w, F), and how to make (N * h * w) feature maps of one cell each of them."""
         found = self._model.forward_features(images)
         if isinstance(found, Tensor) and found.ndim == 3:
             tokens = found[:, self._prefix :]
-            cells = tokens.unflatten(1, _grid(self._model, tokens.shape[1], images))
+            cells = tokens.reshape(len(tokens), *_grid(self._model, tokens.shape[1], images), -1)
             # every token of such a sequence is the same, so that any pooling yields it
             return cells, lambda cells: cells.flatten(0, 2)[:, None].expand(-1, self._prefix + 1, -1)
         if not isinstance(found, Tensor) or found.ndim != 4:

