@@ -15,7 +15,7 @@ __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import
 __all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]
 
 if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
-    from . import dynamic, fn, losses, sources
+    from . import dynamic, fn, frameworks, losses, sources
     from .label_store import LabelStore
     from .label_store.importer import import_labels
     from .label_store.maker import make_labels

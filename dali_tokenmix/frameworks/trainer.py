@@ -34,7 +34,9 @@ class TrainerMixin:
         if resume_from_checkpoint is True:
             from transformers.trainer_utils import get_last_checkpoint
 
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir) or True  # type: ignore[attr-defined]
+            mine: Any = self  # of which the Trainer has args
+            find: Any = get_last_checkpoint
+            resume_from_checkpoint = find(mine.args.output_dir) or True
         self._checkpoint = resume_from_checkpoint if isinstance(resume_from_checkpoint, str) else None
         return super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
 
