@@ -47,10 +47,7 @@ def _index_of(images: DataNode, records: Records, folder: Any) -> DataNode:
     def look_up(places: np.ndarray) -> tuple[np.ndarray]:
         assert folder is not None  # is held while the pipeline lives, which reads the files in it
         texts = [bytes(place).rstrip(b"\0").decode() for place in places]
-        index = [records.index_of(text) for text in texts]
-        if None in index:
-            raise RuntimeError(f"DALI read a sample that was not found before: {texts[index.index(None)]}")
-        return (np.array(index, np.int32).reshape(-1, 1),)
+        return (records.indices_of(texts).astype(np.int32).reshape(-1, 1),)
 
     return op.host(look_up, fn.pad(fn.get_property(images, key="source_info")))[0]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -63,8 +64,10 @@ class Records(Samples):
     size: np.ndarray
     initial_fill: int
 
-    # What DALI's reader says of where an image is from: the shard's path, and then this. Sources fill it in.
-    place: ClassVar[str]
+    # DALI's reader calls a place by the shard's path and its offset, divided by this, which is there so many times;
+    # after: what may follow the offset. Sources fill them in.
+    divider: ClassVar[tuple[str, int]]
+    after: ClassVar[str] = ""
 
     def index_lines(self, which: np.ndarray) -> list[str]:
         """The lines of an index file of DALI's, for these samples of one shard."""
@@ -82,22 +85,33 @@ class Records(Samples):
         path = self.shards[self.shard[index]]
         return np.fromfile(path, np.uint8, int(self.size[index]), offset=int(self.offset[index]))
 
+    def indices_of(self, places: Sequence[str]) -> np.ndarray:
+        """(N,) which samples are from these places, as DALI's reader calls them. Raises KeyError for another place."""
+        keys = np.empty(len(places), np.int64)
+        for k, place in enumerate(places):  # for every batch: as little as can be
+            path, offset, *_ = place.rsplit(*self.divider)
+            keys[k] = (self._shard_ids[path] << SHARD_BIT) + int(offset)
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if (wrong := np.flatnonzero(self._keys[at] != keys)).size:
+            raise KeyError(places[wrong[0]])
+        indices: np.ndarray = self._order[at]
+        return indices
+
     def index_of(self, text: str) -> int | None:
-        """Which sample is from the place that a text of DALI's names, if it names one."""
-        for found in re.finditer(self.place, text):
-            shard = self._shard_at_end(text[: found.start()])
-            if shard is not None:
-                key = (shard << SHARD_BIT) + int(found[1])
-                at = int(np.searchsorted(self._keys, key))
-                if at < len(self._keys) and self._keys[at] == key:
-                    return int(self._order[at])
+        for found in re.finditer(re.escape(self.divider[0]) + r"(\d+)", text):
+            before = text[: found.start()]
+            paths = [path for path in self.shards if before.endswith(path)]
+            with suppress(KeyError):
+                place = f"{max(paths, key=len, default='')}{found[0]}"
+                return int(self.indices_of([place + self.after])[0])
         return None
 
     def write_index(self, folder: str) -> tuple[list[str], list[str]]:
         """Writes an index file of each shard that has samples: (paths of the shards, paths of the files)."""
         shards, files = [], []
+        ends = np.searchsorted(self.shard, np.arange(len(self.shards) + 1))  # samples are in the order of shards
         for k, path in enumerate(self.shards):
-            which = np.flatnonzero(self.shard == k)
+            which = np.arange(ends[k], ends[k + 1])
             if len(which):
                 file = os.path.join(folder, f"{k}.idx")
                 with open(file, "w") as out:
@@ -109,12 +123,6 @@ class Records(Samples):
     def index_folder(self) -> tempfile.TemporaryDirectory[str]:
         """A folder for write_index(), which goes when nobody holds it any more."""
         return tempfile.TemporaryDirectory(prefix="dali_tokenmix-")
-
-    def _shard_at_end(self, text: str) -> int | None:
-        if text in self._shard_ids:
-            return self._shard_ids[text]
-        fits = [k for path, k in self._shard_ids.items() if text.endswith(path)]  # of a message
-        return max(fits, key=lambda k: len(self.shards[k]), default=None)
 
     @cached_property
     def _shard_ids(self) -> dict[str, int]:

@@ -114,7 +114,7 @@ class TFRecordSamples(Records):
 
     feature: str
 
-    place: ClassVar[str] = r" at index (\d+)"
+    divider: ClassVar[tuple[str, int]] = (" at index ", 1)
 
     def name(self, index: int) -> str:
         return f"{self.shards[self.shard[index]]} at index {self.offset[index]}"

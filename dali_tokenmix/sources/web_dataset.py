@@ -111,7 +111,8 @@ class WebDataset:
 class TarSamples(Records):
     """Images in tar files, read by DALI's webdataset reader."""
 
-    place: ClassVar[str] = r":(\d+):"
+    divider: ClassVar[tuple[str, int]] = (":", 2)
+    after: ClassVar[str] = ":name"
 
     def name(self, index: int) -> str:
         return f"{self.shards[self.shard[index]]}:{self.offset[index]}:{os.path.basename(self.files[index])}"
