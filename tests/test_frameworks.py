@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +17,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import dali_tokenmix as dtm
 from dali_tokenmix.frameworks import TorchLoader
+from tests.examples import run_example
 
 OPTIONS = {"batch_size": 6, "image_size": 32, "device": "cpu", "num_threads": 1}  # 40 files: six batches
 
@@ -123,3 +130,51 @@ def test_what_is_refused(loader, torch_loader):
         torch_loader.load_state_dict({"shards": {"1": {}, "2": {}}})
     with pytest.raises(ValueError, match=r"epoch must be"):
         torch_loader.set_epoch(-1)
+
+
+@pytest.fixture(scope="module")
+def ranks(photo_folder, tmp_path_factory):
+    """What tests/framework_ranks.py saw, by framework: two processes, two epochs of five batches, again from AT = 7."""
+    if missing := [name for name in ("accelerate", "lightning", "transformers") if find_spec(name) is None]:
+        pytest.skip(f"{', '.join(missing)} not installed: pip install 'dali_tokenmix[frameworks]'")
+    launch = ["-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = ["-m", "tests.framework_ranks", photo_folder, tmp_path_factory.mktemp("ranks")]
+    done = subprocess.run(
+        [sys.executable, *launch, *script, "accelerate", "trainer", "lightning"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"framework"'))
+    return {line["framework"]: line["ranks"] for line in lines}
+
+
+@pytest.mark.parametrize("framework", ["accelerate", "trainer", "lightning"])
+def test_two_processes_share_an_epoch_and_each_goes_on(ranks, photo_folder, framework):
+    shared = {**OPTIONS, "batch_size": 4, "mixer": dtm.TokenMix(8), "num_shards": 2}
+    for shard_id, rank in enumerate(ranks[framework]):
+        loader = dtm.Loader(photo_folder, shard_id=shard_id, **shared)
+        expected = [float(images.double().sum()) for _ in range(2) for images, _ in loader]
+        assert rank["sums"] == expected
+        assert rank["again"] == expected[7:]
+    for epoch in range(2):
+        shown = [
+            index for rank in ranks[framework] for batch in rank["seen"][5 * epoch : 5 * epoch + 5] for index in batch
+        ]
+        assert sorted(shown) == list(range(40))
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce"])
+def test_the_example_of_timm_trains(photo_folder, loss):
+    pytest.importorskip("timm")
+    printed = run_example("timm_train.py", "--root", photo_folder, "--device", "cpu", "--epochs", 3, "--loss", loss)
+    lines = printed.splitlines()
+    assert [" mixed," in line for line in lines] == [True, True, False]
+    assert all("5 batches" in line and "of 40 images" in line for line in lines)
+    losses = [float(number) for number in re.findall(r", loss (\d+\.\d+);", printed)]
+    assert len(losses) == 3
+    assert losses[2] < losses[0]
