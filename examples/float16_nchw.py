@@ -9,6 +9,7 @@ the image itself or of its partner. Mixing uint8 before the normalisation moves 
 from __future__ import annotations
 
 import argparse
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import torch
@@ -61,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         seed=0,
     )
     batches = DALIGenericIterator(graph, NAMES, reader_name="Reader", auto_reset=True)
-    for step, (batch,) in zip(range(options.steps), batches, strict=False):
+    endless = chain.from_iterable(repeat(batches))  # epoch after epoch
+    for step, (batch,) in enumerate(islice(endless, options.steps)):
         images, clean = batch["images"], batch["clean"]
         partner, mask = batch["partner"].long().to(images.device), batch["mask"].to(images.device)
         shown = mask.repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2)[:, None].bool()
