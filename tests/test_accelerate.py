@@ -14,9 +14,15 @@ from accelerate.state import AcceleratorState, GradientState  # noqa: E402
 
 import dali_tokenmix as dtm  # noqa: E402
 from dali_tokenmix.frameworks import TorchLoader  # noqa: E402
-from tests.examples import run_example  # noqa: E402
+from tests.examples import one_thread, run_example  # noqa: E402
 
 OPTIONS = {"batch_size": 6, "image_size": 32, "mixer": dtm.TokenMix(8), "device": "cpu", "num_threads": 1}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_models():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)

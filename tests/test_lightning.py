@@ -16,10 +16,16 @@ from lightning.fabric import Fabric  # noqa: E402
 
 import dali_tokenmix as dtm  # noqa: E402
 from dali_tokenmix.frameworks import LightningDataModule, TorchLoader  # noqa: E402
-from tests.examples import run_example  # noqa: E402
+from tests.examples import one_thread, run_example  # noqa: E402
 
 OPTIONS = {"batch_size": 6, "image_size": 32, "mixer": dtm.TokenMix(8), "num_threads": 1}  # 40 files: six batches
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning would like workers, a logger and a batch size
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_models():
+    with one_thread():
+        yield
 
 
 class Model(pl.LightningModule):

@@ -18,7 +18,7 @@ accelerate = pytest.importorskip(
 
 import dali_tokenmix as dtm  # noqa: E402
 from dali_tokenmix.frameworks import TrainerMixin  # noqa: E402
-from tests.examples import run_example  # noqa: E402
+from tests.examples import one_thread, run_example  # noqa: E402
 
 OPTIONS = {"batch_size": 6, "image_size": 32, "device": "cpu", "num_threads": 1}  # 40 files: six batches
 
@@ -65,6 +65,12 @@ def assert_same(seen, expected):
     assert len(seen) == len(expected)
     for images, other in zip(seen, expected, strict=True):
         torch.testing.assert_close(images, other, rtol=0, atol=0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_models():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)
