@@ -51,7 +51,7 @@ def killed(root, tmp_path_factory):
 
 
 def torchrun(root: Path, out: Path, *, kill_at: int) -> Path:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=3"]
     command = [*launcher, "--monitor-interval=0.1", str(PROGRAM), str(out), str(kill_at)]
     command += ["--root", str(root), "--out", str(out), *GIVEN]
     done = subprocess.run(
@@ -61,9 +61,9 @@ def torchrun(root: Path, out: Path, *, kill_at: int) -> Path:
     return out
 
 
-def noted(out: Path, attempt: int, rank: int) -> tuple[list[dict], list[dict]]:
+def noted(out: Path, when: str, rank: int) -> tuple[list[dict], list[dict]]:
     """(of steps, of epochs' ends)."""
-    rows = [json.loads(line) for line in (out / f"{attempt}-{rank}.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (out / f"{when}-{rank}.jsonl").read_text().splitlines()]
     return [row for row in rows if "step" in row], [row for row in rows if "weights" in row]
 
 
@@ -75,14 +75,14 @@ def log(out: Path) -> list[dict]:
 
 def test_every_process_makes_the_same_number_of_steps(undisturbed):
     for rank in (0, 1):
-        steps, ends = noted(undisturbed, 0, rank)
+        steps, ends = noted(undisturbed, "before", rank)
         assert [(row["epoch"], row["step"]) for row in steps] == [(step // 5, step) for step in range(15)]
         assert {row["length"] for row in steps} == {5}  # 41 images: 20 and 21, in batches of 4
         assert len(ends) == 3
 
 
 def test_shards_are_disjoint_in_every_epoch_and_shuffled_anew(undisturbed):
-    shards = [noted(undisturbed, 0, rank)[0] for rank in (0, 1)]
+    shards = [noted(undisturbed, "before", rank)[0] for rank in (0, 1)]
     orders = []
     for epoch in range(3):
         seen = [np.ravel([row["indices"] for row in rows if row["epoch"] == epoch]) for rows in shards]
@@ -92,11 +92,11 @@ def test_shards_are_disjoint_in_every_epoch_and_shuffled_anew(undisturbed):
 
 
 def test_processes_draw_differently_and_runs_repeat(undisturbed, killed):
-    first, second = (noted(undisturbed, 0, rank)[0] for rank in (0, 1))
+    first, second = (noted(undisturbed, "before", rank)[0] for rank in (0, 1))
     assert not {row["images"] for row in first} & {row["images"] for row in second}
     for rank in (0, 1):
-        again = noted(killed, 0, rank)[0]
-        assert again == noted(undisturbed, 0, rank)[0][: len(again)]
+        again = noted(killed, "before", rank)[0]
+        assert again == noted(undisturbed, "before", rank)[0][: len(again)]
         assert len(again) >= KILL_AT
 
 
@@ -121,7 +121,7 @@ def test_crops_and_masks_are_each_process_s_own(tmp_path, monkeypatch):
 
 
 def test_weights_stay_equal_in_both_processes(undisturbed):
-    first, second = (noted(undisturbed, 0, rank)[1] for rank in (0, 1))
+    first, second = (noted(undisturbed, "before", rank)[1] for rank in (0, 1))
     assert first == second
     assert len({row["weights"] for row in first}) == 3
 
@@ -132,10 +132,10 @@ def test_the_loss_falls(undisturbed):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_losses(undisturbed, killed):
-    assert [row["step"] for row in noted(killed, 1, 0)[0]] == list(range(6, 15))
+    assert [row["step"] for row in noted(killed, "after", 0)[0]] == list(range(6, 15))
     assert log(killed) == log(undisturbed)
     for rank in (0, 1):
-        (steps, ends), (whole, whole_ends) = noted(killed, 1, rank), noted(undisturbed, 0, rank)
+        (steps, ends), (whole, whole_ends) = noted(killed, "after", rank), noted(undisturbed, "before", rank)
         assert steps == whole[6:]
         assert ends == whole_ends[-len(ends) :]
 
@@ -163,5 +163,5 @@ def test_a_run_of_other_options_or_processes_is_refused(killed, monkeypatch):
     options = torch.load(path, weights_only=True)["options"]
     with pytest.raises(ValueError, match=r"--lr of the run in .* is 0.1, got 0.2: give it the same, or another --out"):
         checkpoint.load(path, {}, {}, alone, options | {"lr": "0.2"})
-    with pytest.raises(ValueError, match="is of 2 processes, .* got 1: start as many"):
+    with pytest.raises(ValueError, match=r"is of 2 processes, .* got 1: start as many"):
         checkpoint.load(path, {}, {}, alone, options)

@@ -1,4 +1,4 @@
-"""train_imagenet.py as torchrun starts it in tests: notes what each process trains on, and may be killed.
+"""train_imagenet.py as torchrun starts it in tests: notes what each process trains on, and one is killed once.
 
 python training.py NOTES KILL_AT [options of train_imagenet.py]
 """
@@ -18,7 +18,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 import train_imagenet  # noqa: E402
 
 notes, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+rank, killed = int(os.environ["RANK"]), notes / "killed"
+when = "after" if killed.exists() else "before"
 train_step, end_epoch = train_imagenet.Run.optimize, train_imagenet.Run.end_epoch
 
 
@@ -27,12 +28,13 @@ def digest(*tensors) -> str:
 
 
 def note(**values) -> None:
-    with (notes / f"{attempt}-{rank}.jsonl").open("a") as file:
+    with (notes / f"{when}-{rank}.jsonl").open("a") as file:
         file.write(json.dumps(values) + "\n")
 
 
 def watched_step(run, images, targets) -> None:
-    if (attempt, rank, run.step) == (0, 1, kill_at):
+    if (when, rank, run.step) == ("before", 1, kill_at):
+        killed.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     indices = run.train.indices.tolist()
     sums = {"images": digest(images), "targets": digest(targets)}
