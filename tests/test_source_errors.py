@@ -234,6 +234,19 @@ def test_index_files_of_tars(tmp_path, tar):
     refused("index .* cannot be read", WebDataset(tar, index=index))
 
 
+def test_an_index_may_have_another_order_than_the_tar(tmp_path, tar):
+    (index,) = containers.index_tars([tar])
+    head, *lines = index.read_text().splitlines()
+    index.write_text("\n".join([head, *(lines[k] for k in (3, 0, 4))]).replace("v1.2 5", "v1.2 3"))
+    source = loader(WebDataset(tar, index=index), train=False, dtype="uint8", last_batch="partial")
+    assert source.files == ("a.tar/003", "a.tar/000", "a.tar/004")
+    grays = [round(float(image.float().mean()) / 8) for images, _ in source for image in images]
+    assert grays == [3, 0, 4]
+    trained = loader(WebDataset(tar, index=index), dtype="uint8", last_batch="partial")
+    for images, _ in trained:
+        assert [round(float(image.float().mean()) / 8) for image in images] == [[3, 0, 4][k] for k in trained.indices]
+
+
 def test_an_older_index_has_no_names_and_the_tar_tells_them(tmp_path, tar):
     (index,) = containers.index_tars([tar])
     index.write_text(re.sub(r" \S+\.(jpg|cls)", "", index.read_text()).replace("v1.2", "v1.1"))

@@ -186,6 +186,8 @@ def test_stores_are_made_of_a_source_and_are_its_own(photos, tmp_path, kind):
         loader(photos["folder"], supervision="tokenmix", **options)
     with pytest.raises(ValueError, match="belongs to another data set"):
         loader(photos[kind], supervision="tokenmix", mixer=MIXER, label_maps=expected)
+    with pytest.raises(ValueError, match="belongs to another data set"):  # its maps are of other classes
+        loader(with_labels(photos[kind], np.arange(40) % 4), supervision="tokenmix", **options)
 
 
 def test_maps_are_of_class_ids(photo_folder, tmp_path):

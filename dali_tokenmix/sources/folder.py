@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ class ImageFolder(Files):
 
     root: Path
 
-    def fingerprint(self) -> str:
-        """Changes with any relative path, their order and their count."""
+    @cached_property
+    def _fingerprint(self) -> str:  # of paths alone: they tell the labels
         return hashlib.sha256("\n".join(self.files).encode()).hexdigest()[:16]
 
     def without(self, unreadable: dict[str, str]) -> ImageFolder:

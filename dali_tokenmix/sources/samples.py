@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,6 +68,10 @@ class Samples:
 
     def fingerprint(self) -> str:
         """Changes with any name and label, their order and their count."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         known = hashlib.sha256("\n".join(self.files).encode())
         known.update(f"\n{self.labels.dtype} {self.labels.shape}".encode())
         for start in range(0, len(self.labels), CHUNK):  # labels may be a memory map
