@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.photos import SUBJECTS, write_folder
+from tests import pages
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A folder with photos/, as the README supposes."""
-    folder = tmp_path_factory.mktemp("readme")
-    write_folder(folder / "photos", dict.fromkeys(SUBJECTS, 10))
-    return folder
+README = pages.ROOT / "README.md"
+SNIPPETS = [code for _, code in pages.blocks(README, "python")]
 
 
-@pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_a_snippet_runs_as_it_stands(number, workplace):
-    script = workplace / f"snippet{number}.py"
-    script.write_text(SNIPPETS[number])
-    done = subprocess.run(
-        [sys.executable, script], cwd=workplace, capture_output=True, text=True, timeout=120, check=False
-    )
+def test_the_snippets_run_as_they_stand(tmp_path):
+    pytest.importorskip("torchvision")
+    done = pages.run_snippets(README, pages.workplace(tmp_path))
     assert done.returncode == 0, done.stderr
 
 
@@ -40,9 +22,9 @@ def test_there_are_snippets_for_the_three_doors():
         assert any(word in snippet for snippet in SNIPPETS)
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+def test_links_and_commands_lead_somewhere():
+    assert pages.dead_links(README) == []
+    assert pages.wrong_commands(README) == []
 
 
 def test_the_mixer_of_the_readme_mixes():
