@@ -93,7 +93,7 @@ def resolve(device: Literal["cpu", "gpu"] | None, device_id: int | None = None) 
     number = 0 if device_id is None else integer("device_id", device_id, at_least=0)
     if device == "cpu":
         if device_id is not None:
-            raise ValueError(f"device_id is the number of a GPU, got {device_id} with device='cpu'")
+            raise ValueError(f"device_id is the number of a GPU, got {device_id} with device='cpu': leave it out")
         return "cpu"
     problem = gpu_problem(number)
     if problem is None:

@@ -58,7 +58,9 @@ def apply(plan: Plan, images: Any, *, layout: Layout | None = None, threads: int
         integer("threads", threads, at_least=1)
     seen = images_of(view("images", images), plan.image_size, layout)
     if seen.samples != len(plan):
-        raise ValueError(f"plan is for {len(plan)} samples, images are {seen.samples}")
+        raise ValueError(
+            f"plan is for {len(plan)} samples, images are {seen.samples}: draw(mixer, {seen.samples}, image_size)"
+        )
     shapes = tuple(region.shape for region in plan.regions)
     packed, offsets = plan.packed, region_offsets(shapes)
     if seen.view.device == "gpu":

@@ -127,14 +127,20 @@ def _normalisation(mean: Any, std: Any, dtype: str) -> tuple[Any, Any]:
     if dtype == "uint8":
         if (mean, std) not in ((None, None), (IMAGENET_MEAN, IMAGENET_STD)):
             raise ValueError(
-                f"dtype='uint8' yields pixels as they are: mean and std must be None, got {mean} and {std}"
+                f"dtype='uint8' yields pixels as they are: mean and std must be None, got {mean} and {std}; or "
+                "pass dtype='float32'"
             )
         return None, None
     for name, values in (("mean", mean), ("std", std)):
         if not isinstance(values, tuple | list) or len(values) != 3:
-            raise ValueError(f"{name} must be 3 numbers, one a channel, got {values!r}")
+            raise ValueError(
+                f"{name} must be 3 numbers, one a channel, got {values!r}: leave it out for ImageNet's, or pass "
+                "dtype='uint8' for pixels as they are"
+            )
         for value in values:
             number(name, value, **({"above": 0} if name == "std" else {}))
+        if name == "mean" and max(values) > 1:
+            raise ValueError(f"mean is of values in [0, 1], got {values!r}: divide mean and std by 255")
     return tuple(mean), tuple(std)
 
 

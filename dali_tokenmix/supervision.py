@@ -23,7 +23,10 @@ def check_source(supervision: str, teacher: Any, label_maps: Any) -> None:
         return
     if len(given) != 1:
         found = " and ".join(given) or "neither"
-        raise ValueError(f"supervision={supervision!r} needs teacher= (a model) or label_maps= (a store), got {found}")
+        raise ValueError(
+            f"supervision={supervision!r} needs teacher= (a Teacher) or label_maps= (stored labels), got {found}: pass "
+            "one of them, or supervision='imagenet', which needs neither"
+        )
     if teacher is not None and (isinstance(teacher, type) or not callable(_look(supervision, teacher))):
         raise TypeError(f"teacher must be a Teacher, or do what one does, got {teacher!r:.80}")
     if hasattr(teacher, "state_dict") and not hasattr(teacher, "topk"):  # a bare model of torch is callable too

@@ -73,14 +73,14 @@ def pair() -> Figure:
         bare(row[2], "m: dark = the partner")
         show(row[3], mixed[a], "mixed")
         weights = {"imagenet": plan, "tokenmix": dtm.scored(plan, maps)}
-        for y, (name, known) in enumerate(weights.items()):
+        for y, known in enumerate(weights.values()):
             row[4].barh(y, known.own[a], color=BLUE)
             row[4].barh(y, known.other[a], left=known.own[a], color=ORANGE)
             total = known.own[a] + known.other[a]
             row[4].text(0.02, y, f"{known.own[a]:.2f}", color="white", va="center", fontsize=8)
             row[4].text(float(total) - 0.02, y, f"{known.other[a]:.2f}", va="center", ha="right", fontsize=8)
         row[4].set_yticks([0, 1], list(weights), fontsize=8)
-        row[4].set_xlim(0, 1.6)
+        row[4].set_xlim(0, 1.3)
         row[4].set_ylim(1.6, -0.6)
         row[4].tick_params(axis="x", labelsize=7)
         row[4].set_title(f"own (class {a}), other (class {b})", fontsize=8)

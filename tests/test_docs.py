@@ -36,8 +36,6 @@ def test_links_and_commands_of_a_page_lead_somewhere(page):
 def test_the_index_lists_every_page():
     index = (DOCS / "README.md").read_text()
     assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in index] == []
-    examples = pages.ROOT / "examples"
-    assert [path.name for path in sorted(examples.glob("*.py")) if f"(../examples/{path.name})" not in index] == []
 
 
 def test_mistakes_in_a_page_are_seen(tmp_path):

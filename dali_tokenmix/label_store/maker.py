@@ -68,8 +68,11 @@ def make_labels(
     raises is not caught.
     """
     choice("maps", maps, (*label_rows.MAP_TYPES, None))
+    if isinstance(teacher, type) or not callable(teacher) or not hasattr(teacher, "map_size"):
+        kind = teacher.__name__ if isinstance(teacher, type) else type(teacher).__name__
+        raise TypeError(f"teacher must be a Teacher, got {kind}: pass Teacher(model)")
     if integer("topk", topk, at_least=0, at_most=teacher.num_classes) == 0 and maps is None:
-        raise ValueError("maps is None and topk is 0: there is nothing to store")
+        raise ValueError("maps is None and topk is 0: there is nothing to store. Pass maps='uint8' or topk=5")
     batch_size = integer("batch_size", batch_size, at_least=1)
     num_shards = integer("num_shards", num_shards, at_least=1)
     shard = integer("shard_id", shard_id, at_least=0, at_most=num_shards - 1)

@@ -118,12 +118,12 @@ class LabelStore:
             if len(expect.files) != files:
                 raise ValueError(
                     f"{self.path} belongs to another data set: it is of {files} files, {expect.root} has "
-                    f"{len(expect.files)}"
+                    f"{len(expect.files)}. make-labels makes a store for that one"
                 )
         if given != mine:
             raise ValueError(
                 f"{self.path} belongs to another data set: the names or the order of its files, of fingerprint {mine}, "
-                f"are not {where}, of {given}"
+                f"are not {where}, of {given}. make-labels makes a store for those"
             )
 
     def _rows(self, indices: Any) -> np.ndarray:

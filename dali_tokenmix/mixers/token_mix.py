@@ -79,7 +79,7 @@ class TokenMix(Pairing):
             raise ValueError(
                 f"{rule} must leave tokens on both sides, got {total} of the {grid.grid[0]} x {grid.grid[1]} grid "
                 f"(patch_size={self.patch_size}, ratio={self.ratio}, min_tokens={self.min_tokens}, "
-                f"compat={self.compat!r})"
+                f"compat={self.compat!r}): take smaller patches or larger images"
             )
         return total
 

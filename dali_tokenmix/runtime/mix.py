@@ -58,7 +58,8 @@ def images_of(view: View, image_size: Size | None = None, layout: Layout | None 
     channels, height, width = chw
     if image_size is not None and (height, width) != tuple(image_size):
         raise ValueError(
-            f"images are {height} x {width} as {layout}, the plan is for {image_size[0]} x {image_size[1]}"
+            f"images are {height} x {width} as {layout}, the plan is for {image_size[0]} x {image_size[1]}: "
+            "draw() it for their size, or pass the other layout="
         )
     if _overlaps(view):
         raise ValueError(f"images must not share memory, got strides {view.strides} bytes: pass a copy")

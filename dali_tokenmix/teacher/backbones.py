@@ -124,13 +124,16 @@ def backbone_from(model: Any, features: Any, weight: Any, bias: Any, device: str
     """The one of the two ways to describe a teacher that is used. Raises TypeError for neither, both or half of one."""
     if model is not None:
         if not (features is None and weight is None and bias is None):
-            raise TypeError("model must be left out where features, weight and bias are given")
+            raise TypeError(
+                f"model must be left out where features, weight and bias are given, got a {type(model).__name__}"
+            )
         backbone_of(model)  # refuses what is none, before it is moved
         if device is not None:
             model.to(device)
         return backbone_of(eval_twin(model))
     if not callable(features) or not isinstance(weight, Tensor):
-        raise TypeError(f"model, or features and weight, must be given, got {features!r} and {weight!r}. {BY_HAND}")
+        found = f"{features!r:.80} and {weight!r:.80}"
+        raise TypeError(f"model, or features and weight, must be given, got {found}. {BY_HAND}")
     if weight.ndim != 2 or not weight.is_floating_point():
         raise ValueError(f"weight must be (C, K) and floating, got {weight.dtype} of shape {tuple(weight.shape)}")
     bias = weight.new_zeros(len(weight)) if bias is None else bias
