@@ -15,10 +15,11 @@ from tests.photos import SUBJECTS, write_folder
 
 ROOT = Path(__file__).parent.parent
 RUNNER = """
-import runpy, sys
+import gc, runpy, sys
 for script in sys.argv[1:]:
     print("\\nsnippet:", script, file=sys.stderr, flush=True)
     runpy.run_path(script, run_name="__main__")
+    gc.collect()  # pipelines of this snippet end here, in the main thread
 """
 
 
