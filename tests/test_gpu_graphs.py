@@ -23,7 +23,8 @@ from tests.test_supervision import SUPERVISIONS, parts, source_of, store
 __all__ = ["store"]  # the fixture
 
 
-IMPLEMENTATION = {"PythonFunction": "DLTensorPythonFunctionImpl"}  # of operators that are Python classes around another
+# Of operators that are Python classes around another.
+IMPLEMENTATION = {"PythonFunction": "DLTensorPythonFunctionImpl", "readers__TFRecord": "readers___TFRecord"}
 
 
 def operators(nodes):

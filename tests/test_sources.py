@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from nvidia.dali import fn
+from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
 import dali_tokenmix as dtm
 from dali_tokenmix.dataset import scan
+from dali_tokenmix.planner import BatchPlanner
 from tests import containers
+from tests.test_gpu_graphs import check
 from tests.test_make_labels import Bright
 
 MIXER = dtm.TokenMix(patch_size=8)
@@ -216,6 +219,17 @@ def test_labels_take_the_place_of_the_sources_own(grays, tmp_path, kind):
 
 def with_labels(source, labels):
     return dataclasses.replace(source, labels=labels)
+
+
+@pytest.mark.parametrize("kind", ["list", "tar", "records"])
+def test_a_gpu_graph_of_any_source_and_of_rows_can_be_written(grays, kind):
+    """Without a driver it cannot run: images and targets on the GPU, where samples are from on the CPU."""
+    source = loader(with_labels(grays[kind], np.ones((29, 3))), mixer=MIXER)
+    graph = dataclasses.replace(source._graph, device="gpu")
+    with Pipeline(8, 2, 0):
+        images, targets, index = graph.outputs(BatchPlanner(graph, True, 2))
+        check([images, targets], "gpu")
+    assert (images.device, targets.device, index.device) == ("gpu", "gpu", "cpu")
 
 
 @pytest.mark.parametrize("given", [{}, {"root": "photos", "source": "photos"}])
