@@ -57,7 +57,7 @@ def token_mix(
             it open, or DALI's own layout says otherwise, an error asks for it.
         return_plan: also return a dict of CPU nodes, per sample: partner () int32, mask (gh, gw) uint8 (1 = partner
             shows; see Plan.mask), own and other () float32 label weights (by area, if a teacher on the GPU scores the
-            targets), blend () float32 (a MixUp partner's weight).
+            targets), blend () float32 (a MixUp partner's weight). Not inside a DALI `if`.
         supervision: "imagenet" weighs labels by area, "tokenmix" by how much of each object shows. "relabel" replaces
             labels by what a teacher sees in the crop, mixed by area; "tokenlabeling" does so too, and labels every
             token. See Loader for the papers.
@@ -71,7 +71,8 @@ def token_mix(
 
     Mistakes in arguments raise ValueError or TypeError here. What only a batch shows (shapes that differ within it,
     another dtype, a label out of range) stops the pipeline with a RuntimeError that says the same. In a pipeline
-    whose reader pads the last batch, padding may be a partner; Loader knows better.
+    whose reader pads the last batch, padding may be a partner; Loader knows better. Inside a DALI `if` the samples of
+    the branch are mixed with each other.
     """
     for name, node in (("images", images), ("labels", labels)):
         if not isinstance(node, DataNode):
@@ -92,6 +93,11 @@ def token_mix(
         seed = integer("seed", seed, at_least=0)
     if label_maps is not None:
         _check_label_maps(supervision, label_maps)
+    if return_plan and op.inside_if():
+        raise ValueError(
+            "return_plan must be False inside a DALI `if`, where partner would be a number in the branch and not in "
+            "the batch: call token_mix after the `if`, with the mixer's prob= for mixing only some"
+        )
     batch = _Batch(images, labels, num_classes, mixer, smoothing, layout, supervision)
     maps = [label_maps] if supervision == "tokenmix" and isinstance(label_maps, DataNode) else []
     # DALI merges equal nodes, and every copy of these images would be this one: what these two arguments prevent.
