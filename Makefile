@@ -8,7 +8,7 @@ RUNNABLE := $(if $(shell grep -m1 avx2 /proc/cpuinfo),_host*.so,_host.*.so)
 BENCHMARKS := throughput parity overhead kernels labels embedded teacher
 KERNEL_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
 
-.PHONY: demo test bench bench-full gpu-check lint sanitize grid gpu-sanitize clean
+.PHONY: demo test bench bench-full gpu-check docs lint sanitize grid gpu-sanitize clean
 demo: .venv/built
 	$(BIN)/dali-tokenmix demo
 
@@ -28,6 +28,10 @@ bench-full: .venv/built
 # On a machine with a GPU: writes benchmarks/results/gpu-<card>.json and .md. CHECK="--only kernels" passes options on.
 gpu-check: .venv/built
 	$(BIN)/python benchmarks/gpu_check.py $(CHECK)
+
+# The API reference, from docstrings.
+docs: .venv/built
+	$(BIN)/python docs/reference.py --out build/docs
 
 lint: .venv/built
 	$(BIN)/ruff check .

@@ -29,12 +29,12 @@ def soft_target_bce(logits: Tensor, targets: Tensor, *, sum_classes: bool = Fals
 
     The better of the two losses in TokenMix (arXiv 2207.08409, table 11). Every class is a yes or no, so rows need not
     sum to 1, as those of content-scored targets do not. Where both samples of a mix are of one class, its target may
-    exceed 1: no probability meets it, the loss has no lower bound there and always pulls the logit up. `clamp` limits
-    targets to [0, 1] first.
+    exceed 1: no probability meets it, the loss has no lower bound there and always pulls the logit up.
 
     Args:
         logits, targets: (N, C), the targets floating.
         sum_classes: sum over classes, and mean over samples; otherwise the mean over both, as in timm.
+        clamp: limits targets to [0, 1] first.
 
     Raises TypeError for targets that are not floating, ValueError for shapes that do not fit.
     """
@@ -78,14 +78,14 @@ def token_cross_entropy(logits: Tensor, ids: Tensor, probabilities: Tensor) -> T
 
 
 class SoftTargetCrossEntropy(nn.Module):
-    """soft_target_cross_entropy as a module."""
+    """soft_target_cross_entropy as a module: module(logits, targets)."""
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         return soft_target_cross_entropy(logits, targets)
 
 
 class SoftTargetBCE(nn.Module):
-    """soft_target_bce as a module; arguments are keywords as there."""
+    """soft_target_bce as a module, module(logits, targets); sum_classes and clamp are as there."""
 
     def __init__(self, *, sum_classes: bool = False, clamp: bool = False) -> None:
         super().__init__()

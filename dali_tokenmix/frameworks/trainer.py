@@ -31,6 +31,7 @@ class TrainerMixin:
     _checkpoint: str | None = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's own; a checkpoint's place in the data is restored as well."""
         if resume_from_checkpoint is True:
             from transformers.trainer_utils import get_last_checkpoint
 
@@ -41,6 +42,7 @@ class TrainerMixin:
         return super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
 
     def get_train_dataloader(self) -> TorchLoader:
+        """The Loader of training, where the checkpoint left it."""
         self._train_loader = self._loader(self.train_dataset)  # type: ignore[attr-defined]
         if self._checkpoint is not None:
             path = Path(self._checkpoint) / STATE
@@ -50,10 +52,12 @@ class TrainerMixin:
         return self._train_loader
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> TorchLoader:
+        """The Loader of evaluation."""
         given: Any = self.eval_dataset  # type: ignore[attr-defined]
         return self._loader(given[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset or given)
 
     def get_test_dataloader(self, test_dataset: Any) -> TorchLoader:
+        """The Loader of a test."""
         return self._loader(test_dataset)
 
     def _loader(self, data: Any) -> TorchLoader:
