@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +38,15 @@ def test_links_and_commands_of_a_page_lead_somewhere(page):
 def test_the_index_lists_every_page():
     index = (DOCS / "README.md").read_text()
     assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in index] == []
+
+
+def test_the_pictures_of_semantics_are_made_by_their_script(tmp_path):
+    pytest.importorskip("matplotlib")
+    subprocess.run([sys.executable, DOCS / "pictures.py", "--out", tmp_path], check=True, timeout=120)
+    made = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(made) == {path.name for path in DOCS.glob("semantics-*.png")}
+    assert max(made.values()) < 150_000
+    assert all(f"({name})" in (DOCS / "semantics.md").read_text() for name in made)
 
 
 def test_mistakes_in_a_page_are_seen(tmp_path):
