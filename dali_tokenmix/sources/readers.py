@@ -45,7 +45,7 @@ def _index_of(images: DataNode, records: Records, folder: Any) -> DataNode:
     """Which samples these are, by what DALI says of where they are from."""
 
     def look_up(places: np.ndarray) -> tuple[np.ndarray]:
-        assert folder is not None  # is held while the pipeline lives, which reads the files in it
+        folder.cleanup()  # what is in it was read when the pipeline was built; a process killed later leaves nothing
         texts = [bytes(place).rstrip(b"\0").decode() for place in places]
         return (records.indices_of(texts).astype(np.int32).reshape(-1, 1),)
 
