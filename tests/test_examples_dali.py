@@ -46,6 +46,13 @@ def printed(example, photo_folder, capsys):
     torch.set_num_threads(threads)
 
 
+def test_the_table_lists_every_script_and_no_other():
+    table = (EXAMPLES / "README.md").read_text()
+    scripts = {path.name for path in EXAMPLES.glob("*.py")} - {"strip.py"}  # which others import
+    assert set(re.findall(r"\]\((\w+\.py)\)", table)) == scripts
+    assert set(re.findall(r"examples/(\w+\.py)", table)) == scripts
+
+
 def tokens(images, patch):
     """(N, 3, H, W) to (N, tokens, values of a token)."""
     n, channels, height, width = images.shape
