@@ -150,7 +150,6 @@ def test_grey_and_colour_are_mixed_after_an_if(example, photo_folder):
 
 
 @pytest.mark.parametrize("policy", ["rand", "trivial"])
-@pytest.mark.filterwarnings("ignore:[^a]*is now deprecated:DeprecationWarning")  # in DALI's auto_aug
 def test_augmented_then_mixed(policy, example, photo_folder, tmp_path, capsys):
     script, compared = example("auto_aug"), []
     differing = script.differing
