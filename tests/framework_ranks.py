@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 import dali_tokenmix as dtm
 
@@ -98,7 +98,12 @@ def with_trainer(root: str, folder: Path) -> tuple[Seen, Seen]:
     class Recording(dtm.frameworks.TrainerMixin, Trainer):
         def training_step(self, model, inputs, *arguments, **options):
             self.seen.note(self.train_dataset, inputs["pixel_values"])
-            return super().training_step(model, inputs, *arguments, **options)
+            with torch.no_grad():
+                logits = model(pixel_values=inputs["pixel_values"]).logits
+            expected = binary_cross_entropy_with_logits(logits, inputs["labels"])
+            loss = super().training_step(model, inputs, *arguments, **options)
+            torch.testing.assert_close(loss, expected)  # not times the number of processes
+            return loss
 
     def train(resume: str | None) -> Seen:
         shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}

@@ -135,6 +135,8 @@ def test_functions_that_make_loaders(photo_folder):
 def test_what_is_refused(photo_folder, tmp_path):
     with pytest.raises(ValueError, match="train is a function that makes its own: got batch_size"):
         LightningDataModule(lambda: None, batch_size=8)
+    with pytest.raises(ValueError, match="val must be a function that makes a Loader, as train is one, got 'photos'"):
+        LightningDataModule(lambda: None, "photos")
     with pytest.raises(ValueError, match="num_shards, shard_id must be left out: the Trainer decides"):
         LightningDataModule(photo_folder, shard_id=0, num_shards=2)
     with pytest.raises(TypeError, match="must return a Loader, got list"):

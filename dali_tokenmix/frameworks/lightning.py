@@ -49,6 +49,8 @@ class LightningDataModule(Base):
         if callable(train) and (options or val_options):
             given = ", ".join([*options, *(val_options or {})])
             raise ValueError(f"options are of Loaders made here, train is a function that makes its own: got {given}")
+        if callable(train) and not (val is None or callable(val)):
+            raise ValueError(f"val must be a function that makes a Loader, as train is one, got {val!r}")
         if decided := {"train", "shard_id", "num_shards"} & {*options, *(val_options or {})}:
             raise ValueError(f"{', '.join(sorted(decided))} must be left out: the Trainer decides")
         self._train, self._val, self._options, self._val_options = train, val, options, val_options or {}

@@ -54,7 +54,9 @@ class TrainerMixin:
     def get_eval_dataloader(self, eval_dataset: Any = None) -> TorchLoader:
         """The Loader of evaluation."""
         given: Any = self.eval_dataset  # type: ignore[attr-defined]
-        return self._loader(given[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset or given)
+        if isinstance(eval_dataset, str):
+            eval_dataset = given[eval_dataset]
+        return self._loader(given if eval_dataset is None else eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> TorchLoader:
         """The Loader of a test."""
@@ -71,4 +73,4 @@ class TrainerMixin:
                 torch.save(state, Path(output_dir) / STATE)
 
     def _get_num_items_in_batch(self, *_: Any) -> None:
-        """None: the Trainer counts every number of a soft target as an item."""
+        """None: the Trainer counts each number of a soft target, and takes a loss to be a sum over what it counted."""
