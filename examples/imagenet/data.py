@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 from typing import Any
 
 from nvidia.dali.auto_aug import rand_augment, trivial_augment
 
 import dali_tokenmix as dtm
+from dali_tokenmix.commands.make_labels import read_classes
+from dali_tokenmix.dataset import scan
 
 from .processes import Processes
 
-# DALI's auto_aug uses names that DALI has since moved, and says so for each pipeline that is built.
-warnings.filterwarnings("ignore", category=DeprecationWarning, module="nvidia.dali.ops")
 FILL = 124  # what geometric augmentations leave empty: the mean of ImageNet
 
 
@@ -77,12 +76,12 @@ def teacher(given: argparse.Namespace, here: Processes) -> dtm.Teacher | None:
     if given.teacher is None:
         return None
     return dtm.Teacher.from_name(
-        given.teacher, checkpoint=given.teacher_checkpoint, device=here.device, autocast=autocast(given.amp)
+        given.teacher,
+        checkpoint=given.teacher_checkpoint,
+        device=here.device,
+        autocast=None if given.amp == "none" else given.amp,
+        classes=read_classes(given.teacher_classes, scan(given.root / "train")) if given.teacher_classes else None,
     )
-
-
-def autocast(amp: str) -> str | None:
-    return None if amp == "none" else amp
 
 
 def augmented_at_random(images: Any) -> Any:

@@ -47,6 +47,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     data.add_argument("--supervision", default="imagenet", choices=("imagenet", "tokenmix", "relabel", "tokenlabeling"))
     data.add_argument("--label-maps", type=Path, help="a store that `dali-tokenmix make-labels` made of root/train")
     data.add_argument("--teacher", help="instead of a store: timm:<model>, torchvision:<model> or efficientnet-lite0")
+    data.add_argument(
+        "--teacher-classes",
+        type=Path,
+        help="a file with a line '<class folder> <class of the teacher>' for each folder",
+    )
     data.add_argument("--teacher-checkpoint", type=Path, help="a local file with its weights")
 
     training = options.add_argument_group("training")
