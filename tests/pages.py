@@ -46,7 +46,7 @@ def run_snippets(page: Path, place: Path) -> subprocess.CompletedProcess[str]:
         scripts.append(place / f"{page.stem}_{line}.py")
         scripts[-1].write_text("\n" * (line - 1) + code)
     command = [sys.executable, "-c", RUNNER, *map(str, scripts)]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=600, check=False)
 
 
 def dead_links(page: Path) -> list[str]:
