@@ -12,6 +12,7 @@ from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from nvidia.dali.plugin.pytorch import DALIClassificationIterator, DALIGenericIterator
 
 import dali_tokenmix as dtm
+from dali_tokenmix import op
 from tests.helpers import provenance
 
 MIXER, PATCH = dtm.TokenMix(patch_size=8), 8
@@ -194,6 +195,28 @@ def test_in_a_dali_if_the_samples_of_the_branch_are_mixed_among_themselves(inpla
         sizes.add(int(chosen.sum()))
     assert len(sizes) > 2
     assert any(size % 2 for size in sizes)
+
+
+def test_the_fallback_loses_the_layout_which_reshape_gives_back(monkeypatch):
+    """Else DALI refuses to merge the branches of an `if`, by name of the layouts."""
+    monkeypatch.setenv(op.FALLBACK, "1")
+    data = provenance(8, 32, 32)
+
+    def graph(layout):
+        images = fn.external_source(lambda: list(data), layout="HWC")
+        labels = fn.external_source(lambda: list(np.arange(8, dtype=np.int32)))
+        mixed, targets = images, fn.one_hot(labels, num_classes=8)
+        if fn.random.coin_flip(dtype=types.BOOL):
+            mixed, targets = dtm.fn.token_mix(images, labels, num_classes=8, mixer=MIXER, smoothing=0.0)
+            mixed = fn.reshape(mixed, layout=layout)
+        return mixed, targets
+
+    make = pipeline_def(graph, batch_size=8, num_threads=1, device_id=None, enable_conditionals=True, seed=1)
+    with pytest.raises(RuntimeError, match='Found distinct layouts: "" and "HWC"'):
+        make("").run()
+    mixed, targets = (output.as_array() for output in make("HWC").run())
+    shares = np.stack([(mixed[..., 0] == source).mean((1, 2)) for source in range(8)], axis=1)
+    np.testing.assert_allclose(targets, shares, atol=1e-6)
 
 
 def test_a_plan_of_a_branch_is_refused():
