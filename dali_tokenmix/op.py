@@ -8,9 +8,7 @@ the canary.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import weakref
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import count
@@ -19,7 +17,6 @@ from typing import Any
 import numpy as np
 from nvidia.dali import fn, ops
 from nvidia.dali.data_node import DataNode
-from nvidia.dali.pipeline import Pipeline
 
 from . import streams
 from .runtime.arrays import view
@@ -217,38 +214,6 @@ def _array_module(device: str) -> Any:
     import cupy
 
     return cupy
-
-
-FORKED = (
-    "a Loader does not survive a fork, nor does DALI work in a child whose parent had one running: close() it before "
-    "the fork, or start the child with multiprocessing.get_context('spawn'), and make a new one there"
-)
-_RUNNING: weakref.WeakSet[Pipeline] = weakref.WeakSet()
-_forked_from_running = False
-
-
-def survivor_of_forks(pipeline: Pipeline) -> Pipeline:
-    """The same pipeline; a forked child, which has none of its threads, does not shut it down at its end.
-
-    DALI would, and crash or hang. Raises RuntimeError in a child that was forked while such a pipeline was running: a
-    lock of DALI's may be held there for ever. tests/test_robust.py is the canary.
-    """
-    if _forked_from_running:
-        raise RuntimeError(FORKED)
-    _RUNNING.add(pipeline)
-    return pipeline
-
-
-def _leave_alone() -> None:
-    global _forked_from_running
-    for pipeline in list(_RUNNING):
-        _forked_from_running = True
-        if (native := getattr(pipeline, "_pipe", None)) is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))  # never destroyed
-            pipeline._pipe = None
-
-
-os.register_at_fork(after_in_child=_leave_alone)
 
 
 class _Capsule:

@@ -7,7 +7,7 @@ import os
 import torch
 
 from .checks import integer
-from .op import FORKED
+from .lifetime import FORKED
 
 
 def shard(shard_id: int | None, num_shards: int | None) -> tuple[int, int]:

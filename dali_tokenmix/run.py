@@ -9,7 +9,7 @@ import torch
 from nvidia.dali.pipeline import Pipeline
 from torch.utils.dlpack import from_dlpack
 
-from . import op, run_state
+from . import lifetime, run_state
 from .phases import Phase, Schedule
 from .pipeline import Graph, batches, padded_batches
 from .planner import BatchPlanner
@@ -113,4 +113,4 @@ class Run:
         graph = replace(self.phase.graph(self.graph), seeds=seeds, threads=self._threads)
         self.planner = BatchPlanner(graph, self.phase.mixing, self._depth)
         pipeline = graph.build(self.planner, num_threads=self._threads, depth=self._depth, checkpoint=self._checkpoint)
-        self._pipeline = op.survivor_of_forks(pipeline)
+        self._pipeline = lifetime.safely_ending(pipeline)

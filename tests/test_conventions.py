@@ -23,12 +23,22 @@ FRAMEWORKS = {"lightning": "lightning", "accelerate": "accelerate", "transformer
 # Who may import what, as file patterns; a folder stands for all in it. NumPy is everybody's.
 MAY_IMPORT = {
     "nvidia": {
-        *("pipeline.py", "op.py", "nodes.py", "label_nodes.py", "fn.py", "dynamic.py", "run.py", "readable.py"),
+        *(
+            "pipeline.py",
+            "op.py",
+            "nodes.py",
+            "label_nodes.py",
+            "fn.py",
+            "dynamic.py",
+            "run.py",
+            "readable.py",
+            "lifetime.py",
+        ),
         *("decorators.py", "commands/trial.py", "label_store/maker.py", "sources/readers.py"),
     },
     **{name: {f"frameworks/{module}.py"} for name, module in FRAMEWORKS.items()},
     "cupy": {"runtime", "op.py", "streams.py", "devices.py"},
-    "ctypes": {"runtime", "op.py", "devices.py"},
+    "ctypes": {"runtime", "lifetime.py", "devices.py"},
     "torch": {
         "teacher",
         "frameworks",

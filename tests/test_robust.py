@@ -15,7 +15,7 @@ import time
 import pytest
 import torch
 
-from dali_tokenmix.op import FORKED
+from dali_tokenmix.lifetime import FORKED
 from tests.test_schedules import assert_equal, loader, taken
 
 
@@ -257,6 +257,44 @@ def test_the_state_after_an_error_is_the_next_epoch(photo_folder):
     other.load_state_dict(source.state_dict())
     assert (other.epoch, other.batch) == (1, 0)
     assert_equal(taken(other), taken(source))
+
+
+COLLECTED = """
+import gc, os, sys, time
+import dali_tokenmix as dtm
+
+def teacher(images, labels):  # called on a thread of DALI's
+    time.sleep(0.1)
+    gc.collect()
+    return images.float().mean((1, 2, 3))[:, None, None]
+
+class Trainer: pass
+
+def abandoned():
+    trainer = Trainer()
+    trainer.itself = trainer
+    trainer.loader = dtm.Loader(
+        sys.argv[1], batch_size=8, image_size=48, mixer=dtm.TokenMix(8), device="cpu", supervision="tokenmix",
+        teacher=teacher,
+    )
+    next(iter(trainer.loader))
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+abandoned()
+busy = threads()
+for _ in range(50):
+    time.sleep(0.1)
+    if threads() < busy: break
+print(threads() < busy)
+"""
+
+
+def test_the_garbage_collector_may_end_a_pipeline_from_within(photo_folder):
+    run = subprocess.run([sys.executable, "-c", COLLECTED, photo_folder], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "True\n"
 
 
 MEMORY = """
