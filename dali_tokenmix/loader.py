@@ -56,7 +56,7 @@ class Loader:
             time with a crop of its own. An epoch has as many batches as ever, so it shows every repeats-th image only,
             others each time. batch_size must divide by it; for training with last_batch="drop".
         schedule: a function of the epoch's number that gives a dict of image_size, prob and mixing, or some of them;
-            what it leaves out is as the Loader was made. It is asked before each epoch. See set_image_size().
+            what it leaves out is as the Loader was made. It is asked when an epoch begins. See set_image_size().
         supervision: how targets are made; all but the first need teacher or label_maps.
             "imagenet": the two labels are weighed by area.
             "tokenmix": by how much of each object shows, on a teacher's activation maps (arXiv 2207.08409).

@@ -22,7 +22,7 @@ Outputs = tuple[torch.Tensor, list[torch.Tensor], np.ndarray]  # images, targets
 class Run:
     """Gives one batch after the other, for ever: epochs follow each other.
 
-    epoch, batch: of the batch that comes next. phase: what holds from that batch on. length: batches of an epoch.
+    epoch, batch: of the batch that comes next. length: batches of an epoch.
     """
 
     def __init__(self, graph: Graph, *, seed: int, threads: int, depth: int, schedule: Schedule | None) -> None:
@@ -31,7 +31,7 @@ class Run:
         self._seed, self._threads, self._depth = seed, threads, depth
         self.plain = Phase(graph.image_size)  # without a schedule
         self.epoch, self.batch, self._origin = 0, 0, 0
-        self.phase = self.plain.scheduled(graph, schedule, 0)
+        self._phase, self._asked = self.plain.scheduled(graph, schedule, 0), True  # asked: the schedule, for this epoch
         self.planner: BatchPlanner | None = None
         self._pipeline: Pipeline | None = None
         self._checkpoint: bytes | None = None  # of a pipeline that was closed
@@ -39,23 +39,30 @@ class Run:
 
     def next(self) -> tuple[Outputs, int]:
         """A batch, and its number in its epoch."""
+        _ = self.phase  # a schedule that has none for this epoch says so before anything has happened
         self._stuck = True
         outputs, number = self._outputs(), self.batch
         self.batch += 1
         if self.batch == self.length:
             for _ in range(padded_batches(len(self.graph.samples.files), self.graph) - self.length):
                 self._outputs()  # what the policy leaves out, so that the reader's next batch is an epoch's first
-            self.epoch, self.batch = self.epoch + 1, 0
+            self.epoch, self.batch, self._asked = self.epoch + 1, 0, self.schedule is None
         self._stuck = False
-        if self.batch == 0 and self.schedule is not None:
-            self.change(self.plain.scheduled(self.graph, self.schedule, self.epoch))
         return outputs, number
+
+    @property
+    def phase(self) -> Phase:
+        """What holds from the next batch on. A schedule is asked when that is needed: it may end with the training."""
+        if not self._asked:
+            self.change(self.plain.scheduled(self.graph, self.schedule, self.epoch))
+        return self._phase
 
     def begin(self, epoch: int) -> None:
         """An epoch from its first batch, in a pipeline of its own: seeds come from the epoch it starts at."""
-        phase = self.plain.scheduled(self.graph, self.schedule, epoch) if self.schedule else self.phase
+        phase = self.plain.scheduled(self.graph, self.schedule, epoch) if self.schedule else self._phase
         self._pipeline = self.planner = self._checkpoint = None
-        self.epoch, self.batch, self._origin, self._stuck, self.phase = epoch, 0, epoch, False, phase
+        self.epoch, self.batch, self._origin, self._stuck = epoch, 0, epoch, False
+        self._phase, self._asked = phase, True
 
     @property
     def left_early(self) -> bool:
@@ -64,9 +71,9 @@ class Run:
 
     def change(self, phase: Phase) -> None:
         """The phase from the next batch on."""
-        if phase != self.phase:
+        if phase != self._phase:
             self.close()  # batches made ahead are of the phase before: the next one is made again
-        self.phase = phase
+        self._phase, self._asked = phase, True
 
     def close(self) -> None:
         """Frees the pipeline. The next batch builds a new one, which goes on where this one was."""
@@ -77,15 +84,18 @@ class Run:
     def state(self) -> RunState:
         """Where it stands; where the epoch cannot go on, at the beginning of the one after."""
         place, checkpoint = (self.epoch, self.batch, self._origin), self._checkpoint
+        phase = self._phase if self._asked else None
         if self._stuck:
             place, checkpoint = (self.epoch + 1, 0, self.epoch + 1), None
+            phase = None if self.schedule else self._phase
         elif self._pipeline is not None:
             checkpoint = self._pipeline.checkpoint()
-        return RunState(*place, self.phase, checkpoint)
+        return RunState(*place, phase, checkpoint)
 
     def go_on(self, state: RunState) -> None:
         """From where that state was."""
-        self.epoch, self.batch, self._origin, self.phase, self._checkpoint = state
+        self.epoch, self.batch, self._origin, phase, self._checkpoint = state
+        self._phase, self._asked = phase or self.plain, phase is not None
         self._pipeline, self.planner, self._stuck = None, None, False
 
     def _outputs(self) -> Outputs:
@@ -110,7 +120,7 @@ class Run:
 
     def _build(self) -> None:
         seeds = run_state.seeds(self._seed, self._origin, self.graph.shard_id)
-        graph = replace(self.phase.graph(self.graph), seeds=seeds, threads=self._threads)
-        self.planner = BatchPlanner(graph, self.phase.mixing, self._depth)
+        graph = replace(self._phase.graph(self.graph), seeds=seeds, threads=self._threads)
+        self.planner = BatchPlanner(graph, self._phase.mixing, self._depth)
         pipeline = graph.build(self.planner, num_threads=self._threads, depth=self._depth, checkpoint=self._checkpoint)
         self._pipeline = lifetime.safely_ending(pipeline)

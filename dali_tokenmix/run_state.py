@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .sources.samples import Samples
 
 VERSION = 2
+PHASE = tuple(field.name for field in fields(Phase))
 # What the batches depend on: DALI would restore a state into another run without a word.
 IDENTITY = (
     *("batch_size", "image_size", "mixer", "num_classes", "smoothing", "train", "device", "mean", "std", "dtype"),
@@ -25,12 +26,15 @@ IDENTITY = (
 
 
 class RunState(NamedTuple):
-    """epoch, batch, phase: of the batch that comes next. origin: the epoch its pipeline began at. pipeline: DALI's."""
+    """epoch, batch, phase: of the batch that comes next; no phase: the schedule is yet to be asked.
+
+    origin: the epoch its pipeline began at. pipeline: DALI's.
+    """
 
     epoch: int
     batch: int
     origin: int
-    phase: Phase
+    phase: Phase | None
     pipeline: bytes | None
 
 
@@ -52,7 +56,9 @@ def identity(graph: Graph, data: Samples, seed: int, scheduled: bool) -> dict[st
 def saved(state: RunState, run: dict[str, Any]) -> dict[str, Any]:
     """A state in plain numbers and text."""
     pipeline = None if state.pipeline is None else base64.b64encode(state.pipeline).decode()
-    phase = asdict(state.phase) | {"image_size": list(state.phase.image_size)}
+    phase = dict.fromkeys(PHASE)
+    if state.phase is not None:
+        phase |= asdict(state.phase) | {"image_size": list(state.phase.image_size)}
     place = {"epoch": state.epoch, "batch": state.batch, "origin": state.origin}
     return {"version": VERSION, "run": run, **place, **phase, "pipeline": pipeline}
 
@@ -61,18 +67,20 @@ def restored(given: Any, run: dict[str, Any], graph: Graph, length: int) -> RunS
     """The state that saved() made, for a loader of `length` batches. Raises ValueError that names what does not fit."""
     if not isinstance(given, dict) or given.get("version") != VERSION:
         raise ValueError(f"state must be of Loader.state_dict(), version {VERSION}, got {given!r:.80}")
-    phase = [field.name for field in fields(Phase)]
-    expected = {"version", "run", "epoch", "batch", "origin", *phase, "pipeline"}
+    expected = {"version", "run", "epoch", "batch", "origin", *PHASE, "pipeline"}
     if missing := expected - set(given):
         raise ValueError(f"state must have {', '.join(sorted(expected))}, got no {', '.join(sorted(missing))}")
+    if not isinstance(given["run"], dict):
+        raise ValueError(f"state['run'] must be a dict, as Loader.state_dict() has it, got {given['run']!r:.80}")
     for name, value in run.items():
         if given["run"].get(name) != value:
             raise ValueError(f"state is of a run with {name}={given['run'].get(name)!r}, this loader has {value!r}")
+    asks = run["schedule"] and given["image_size"] is None
     return RunState(
         integer("state['epoch']", given["epoch"], at_least=0),
         integer("state['batch']", given["batch"], at_least=0, at_most=length - 1),
-        int(given["origin"]),
-        Phase(graph.image_size).changed(graph, **{name: given[name] for name in phase}),
+        integer("state['origin']", given["origin"], at_least=0),
+        None if asks else Phase(graph.image_size).changed(graph, **{name: given[name] for name in PHASE}),
         None if given["pipeline"] is None else base64.b64decode(given["pipeline"]),
     )
 

@@ -295,3 +295,47 @@ def test_odd_folders_too(tmp_path):
     for epoch in range(4):
         sizes = [len(images) for images, _ in source]
         assert sizes == [4, 4, 4, 1], epoch
+
+
+def test_a_schedule_need_not_know_what_comes_after_the_last_epoch(photo_folder):
+    """It is asked when an epoch begins: a table of just the epochs of a training does."""
+    sizes = [32, 40]
+
+    def table(epoch):
+        return {"image_size": sizes[epoch]}
+
+    source = loader(photo_folder, schedule=table)
+    first = taken(source)
+    middle = source.state_dict()
+    second = taken(source)
+    assert [len(first), len(second)] == [5, 5]
+    assert source.state_dict()["epoch"] == 2
+    other = loader(photo_folder, schedule=table)
+    other.load_state_dict(middle)
+    assert other.image_size == (40, 40)
+    assert_equal(taken(other), second)
+    other.load_state_dict(source.state_dict())
+    for end in (source, other):
+        for _ in range(2):  # nothing has happened: the same again
+            with pytest.raises(IndexError):
+                taken(end)
+            assert (end.epoch, end.batch) == (2, 0)
+
+
+def test_the_state_after_an_error_has_the_next_epochs_schedule(photo_folder):
+    fail = {"at": 3}
+
+    def teacher(images, labels):
+        fail["at"] -= 1
+        if fail["at"] == 0:
+            raise ArithmeticError("once")
+        return images.float().mean((1, 2, 3))[:, None, None]
+
+    options = {"supervision": "tokenmix", "teacher": teacher, "schedule": plan_of_epochs, "prefetch": 1}
+    source = loader(photo_folder, **options)
+    with pytest.raises(RuntimeError, match="once"):
+        taken(source)
+    other = loader(photo_folder, **options)
+    other.load_state_dict(source.state_dict())
+    assert (other.epoch, other.image_size, other.prob) == (1, (48, 48), None)
+    assert_equal(taken(other), taken(source))
