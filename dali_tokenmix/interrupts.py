@@ -24,8 +24,10 @@ class HeldInterrupt:
 
     def __enter__(self) -> None:
         self._before = None
-        if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
-            self._before = signal.signal(signal.SIGINT, self._note)
+        handler = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and callable(handler):
+            self._before = handler  # first: a Ctrl-C may come as soon as _note() is there
+            signal.signal(signal.SIGINT, self._note)
 
     def __exit__(self, *_: object) -> None:
         if self._before is not None:

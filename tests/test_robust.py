@@ -358,3 +358,39 @@ def test_a_thousand_batches_take_no_more_memory_than_a_few(photo_folder):
     done, _, *sizes = json.loads(run.stdout)
     assert done == 1000
     assert max(sizes[4:]) - sizes[2] < 4
+
+
+def test_a_ctrl_c_is_held_from_the_first_instruction_on():
+    """Struck in front of each instruction of __enter__ in turn, it is raised at once or delivered: never lost."""
+    from dali_tokenmix.interrupts import HeldInterrupt
+
+    def struck(number):
+        """Whether there is such an instruction, and whether the interrupt came."""
+        left, came, interrupt = [number], False, HeldInterrupt()
+
+        def trace(frame, event, _):
+            if frame.f_code is not HeldInterrupt.__enter__.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left[0] -= 1
+                if left[0] == -1:
+                    os.kill(os.getpid(), signal.SIGINT)
+            return trace
+
+        before = sys.gettrace()
+        try:
+            sys.settrace(trace)
+            with interrupt:
+                sys.settrace(before)
+            interrupt.deliver()
+        except KeyboardInterrupt:
+            came = True
+        finally:
+            sys.settrace(before)
+        return left[0] < 0, came
+
+    results = [struck(number) for number in range(100)]
+    assert sum(there for there, _ in results) > 10
+    assert [came for _, came in results] == [there for there, _ in results]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
