@@ -9,6 +9,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dali_tokenmix as dtm
@@ -177,6 +178,52 @@ def test_tars_that_are_none(tmp_path, tar):
         (tmp_path / name).write_bytes(content)
         what = {"cut.tar": "is truncated: it has no end mark at 7680", "empty.tar": "has no samples"}
         refused(f"{name} {what.get(name, 'is no tar file, or compressed or truncated')}", WebDataset(tmp_path / name))
+
+
+def test_links_in_a_tar_are_not_left_out_in_silence(tmp_path):
+    """tarfile writes a link where a file has two names; DALI reads through none."""
+    (tmp_path / "a.jpg").write_bytes(IMAGE)
+    (tmp_path / "a.cls").write_text("1")
+    for ending in ("jpg", "cls"):
+        (tmp_path / f"b.{ending}").hardlink_to(tmp_path / f"a.{ending}")
+        (tmp_path / f"c.{ending}").symlink_to(tmp_path / f"a.{ending}")
+    (tmp_path / "d.jpg").write_bytes(jpeg(7))
+    (tmp_path / "d.cls").symlink_to(tmp_path / "a.cls")
+    for dereference in (False, True):
+        with tarfile.open(tmp_path / f"{dereference}.tar", "w", dereference=dereference) as archive:
+            for name in ("a.jpg", "a.cls", "b.jpg", "b.cls", "c.jpg", "c.cls", "d.jpg", "d.cls"):
+                archive.add(tmp_path / name, name)
+    refused(
+        r"False.tar/b has b.jpg as a link, which DALI does not follow: .*dereference",
+        WebDataset(tmp_path / "False.tar"),
+    )
+    some = loader(WebDataset(tmp_path / "False.tar"), batch_size=1, on_error="skip")
+    assert some.files == ("False.tar/a",)
+    assert list(some.skipped) == ["False.tar/b", "False.tar/c", "False.tar/d"]
+    assert "d.cls as a link" in some.skipped["False.tar/d"]
+    assert len(loader(WebDataset(tmp_path / "True.tar")).files) == 4
+
+
+def test_an_index_that_wds2idx_gets_wrong_is_refused_with_the_way_out(tmp_path):
+    for name, key in (("blank", "a b"), ("long", "a" * 120)):
+        path = tmp_path / f"{name}.tar"
+        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+            for ending, content in (("jpg", IMAGE), ("cls", b"1")):
+                member = tarfile.TarInfo(f"{key}.{ending}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        refused("leave out index=", WebDataset(path, index=containers.index_tars([path])), batch_size=1)
+        assert loader(WebDataset(path), batch_size=1).files == (f"{name}.tar/{key}",)
+
+
+@pytest.mark.parametrize("options", [{"image": ["jpg", "png"]}, {"label": None}])
+def test_endings_are_text(tar, options):
+    refused(r"(image|label) must be text of endings, such as 'jpg;png', got", WebDataset(tar, **options), TypeError)
+
+
+@pytest.mark.parametrize("labels", [[[0, 1], [1], [2], [0], [1]], torch.ones(5, 2, requires_grad=True)])
+def test_labels_that_numpy_cannot_have_are_named(tar, labels):
+    refused("labels must be what NumPy makes an array of numbers of", WebDataset(tar, labels=labels), TypeError)
 
 
 def test_keys_differ_and_files_of_a_sample_lie_side_by_side(tmp_path):

@@ -27,7 +27,12 @@ def given_labels(labels: Any, samples: int, root: Any) -> np.ndarray:
             raise ValueError(f"labels must be an array or an .npy file of one, got {labels}: no such file") from error
         except (ValueError, OSError, EOFError) as error:
             raise ValueError(f"labels must be an .npy file of numbers, got {labels}: {error}") from error
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except (ValueError, TypeError, RuntimeError) as error:  # uneven rows; torch tensors that NumPy cannot have
+        raise TypeError(
+            f"{name} must be what NumPy makes an array of numbers of, got {labels!r:.80}: {error}"
+        ) from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numbers, class ids (N,) or rows (N, C), got {array.dtype}")
     if array.ndim not in (1, 2) or 0 in array.shape[1:]:

@@ -14,7 +14,7 @@ FIELDS = {"v1.1": ("ending", "offset", "size"), "v1.2": ("ending", "offset", "si
 
 
 class Part(NamedTuple):
-    """A file in a tar: its name, where it is known, and its bytes."""
+    """A file in a tar: its name, where it is known, and its bytes; of a link, which DALI does not follow, size -1."""
 
     name: str | None
     offset: int
@@ -76,7 +76,10 @@ def _checked(header: bytes, part: Part, path: str, index: str) -> str:
         same = False
     if not same or (part.name is not None and len(part.name) < LONG and member.name != part.name):
         what = f"{part.size} bytes of {part.name or 'a sample'} at {part.offset}"
-        raise ValueError(f"index {index} is of another tar: {path} has no {what}. Make it again with wds2idx")
+        raise ValueError(
+            f"index {index} is of another tar: {path} has no {what}. Make it again with wds2idx; or leave out "
+            "index=: wds2idx errs on names of more than 100 letters in a tar of GNU's format"
+        )
     return member.name
 
 
@@ -87,7 +90,8 @@ def _walked(path: str) -> Iterator[Entry]:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 stem, ending = split_name(member.name)
-                if not member.isreg() or not stem or stem.endswith("/"):
+                is_link = member.islnk() or member.issym()
+                if not (member.isreg() or is_link) or not stem or stem.endswith("/"):
                     continue  # folders and hidden files
                 if stem != key and parts:
                     yield Entry(key, parts)
@@ -95,7 +99,7 @@ def _walked(path: str) -> Iterator[Entry]:
                     key, parts = stem, {}
                 if ending in parts:
                     raise ValueError(f"{path} has {member.name} twice")
-                parts[ending] = Part(member.name, member.offset_data, member.size)
+                parts[ending] = Part(member.name, member.offset_data, -1 if is_link else member.size)
             _check_end(archive, path)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(f"{path} is no tar file, or compressed or truncated: {error}") from error
@@ -131,7 +135,8 @@ def _entry(where: str, words: list[str], fields: tuple[str, ...]) -> Entry:
         given = dict(zip(fields, words[start : start + len(fields)], strict=False))
         if len(given) != len(fields) or not (given["offset"].isdecimal() and given["size"].isdecimal()):
             raise ValueError(
-                f"{where} must be '{' '.join(fields)}' for each file of a sample, got {' '.join(words)!r:.80}"
+                f"{where} must be '{' '.join(fields)}' for each file of a sample, got {' '.join(words)!r:.80}. "
+                "wds2idx has no room for names with blanks: leave out index= for such a tar"
             )
         parts[given["ending"].lower()] = Part(given.get("name"), int(given["offset"]), int(given["size"]))
     name = next(iter(parts.values())).name

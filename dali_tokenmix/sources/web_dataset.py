@@ -17,6 +17,8 @@ from .samples import is_url
 from .shards import Shards, common_root, expanded, opened, paired, require_labels, shown, whole_number
 from .tar import Entry, content, entries_of, key_of
 
+LINK = ", which DALI does not follow: write the tar of the files themselves, as tarfile's dereference=True does"
+
 
 @dataclass(frozen=True, eq=False)
 class WebDataset:
@@ -51,6 +53,9 @@ class WebDataset:
     def scan(self, *, skip: bool = False) -> TarSamples:
         """The samples of the shards. skip: leave out those without image or label, and list them in `skipped`."""
         fill = integer("initial_fill", self.initial_fill, at_least=1)
+        for name in ("image", "label"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be text of endings, such as 'jpg;png', got {getattr(self, name)!r:.80}")
         shards = expanded("shards", self.shards)
         indices = paired(shards, self.index, "wds2idx")
         require_labels(shards, self.labels)
@@ -85,6 +90,9 @@ class WebDataset:
                 problem = f"has no image (.{', .'.join(endings)}), only {_has(entry)}: pass image="
                 yield Found(name, shard, 0, 0, 0, problem)
                 continue
+            if image.size < 0:
+                yield Found(name, shard, 0, 0, 0, f"has {image.name} as a link{LINK}")
+                continue
             label, problem = (0, "") if self.labels is not None else self._read_label(entry, path, index, file)
             yield Found(name, shard, image.offset, image.size, label, problem)
 
@@ -93,6 +101,8 @@ class WebDataset:
         part = entry.parts.get(self._label.lstrip("."))
         if part is None:
             return 0, f"has no {self._label}, only {_has(entry)}: pass label=, or labels="
+        if part.size < 0:
+            return 0, f"has {part.name} as a link{LINK}"
         assert file is not None  # shards behind a URL come with labels=
         text = content(part, path, index, file)
         label = whole_number(text)
