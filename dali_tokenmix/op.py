@@ -80,7 +80,7 @@ def in_place(function: Callable[..., None], images: DataNode, *others: DataNode)
         function(*(view("batch", array) for array in arrays))
         return arrays[:1]
 
-    return _operator_of(on_batch, on_copies, (images, *others), images.device, 1)[0]
+    return _operator_of(on_batch, on_copies, (images, *others), images.device, 1, hands_on=True)[0]
 
 
 def in_place_on_host(
@@ -95,7 +95,7 @@ def in_place_on_host(
     def on_copies(batch: Any, *arrays: Any) -> Sequence[Any]:
         return [batch, *function(view("batch", batch), *arrays)]
 
-    return _operator_of(on_batch, on_copies, (images, *others), "cpu", 1 + outputs)
+    return _operator_of(on_batch, on_copies, (images, *others), "cpu", 1 + outputs, hands_on=True)
 
 
 def new_outputs(function: Callable[..., Sequence[Any]], *inputs: DataNode, outputs: int = 1) -> tuple[DataNode, ...]:
@@ -168,11 +168,16 @@ def _operator_of(
     outputs: int,
     library: str = "cupy",
     layout: str | None = None,
+    hands_on: bool = False,
 ) -> tuple[DataNode, ...]:
-    """on_batch(*capsules) by the whole-batch operator, or on_copies(*arrays) by the fallback."""
+    """on_batch(*capsules) by the whole-batch operator, or on_copies(*arrays) by the fallback.
+
+    hands_on: the first output is the first input, changed.
+    """
     layouts: dict[str, Any] = {} if layout is None else {"output_layouts": layout}
     if not whole_batch_available():
-        return _per_sample(on_copies, inputs, device, outputs, layouts)
+        first, *others = _per_sample(on_copies, inputs, device, outputs, layouts)
+        return (_with_layout_of(inputs[0], first) if hands_on else first, *others)
 
     def on_gpu(stream: int, *objects: Any) -> tuple[Any, ...]:
         return streams.call(on_batch, stream, objects, library)
@@ -201,6 +206,13 @@ def _per_sample(
         *inputs, function=callback, num_outputs=outputs, device=device, batch_processing=True, **layouts
     )
     return (nodes,) if isinstance(nodes, DataNode) else tuple(nodes)
+
+
+def _with_layout_of(like: DataNode, node: DataNode) -> DataNode:
+    """The node with DALI's layout of `like`, which only a batch knows: joined to nothing, cut from that."""
+    nothing: Any = fn.slice(like, start=[0], shape=[0], axes=[0])
+    joined: Any = fn.cat(nothing, node, axis=0)
+    return joined
 
 
 def empty(device: str, shape: tuple[int, ...], dtype: str) -> Any:
