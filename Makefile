@@ -4,6 +4,7 @@ BIN := .venv/bin
 KERNELS := $(wildcard kernels/*)
 SANITIZED := build/sanitized
 GRID := build/grid
+WORKERS := $(shell nproc)
 RUNNABLE := $(if $(shell grep -m1 avx2 /proc/cpuinfo),_host*.so,_host.*.so)
 BENCHMARKS := throughput parity overhead kernels labels embedded teacher
 KERNEL_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
@@ -13,7 +14,7 @@ demo: .venv/built
 	$(BIN)/dali-tokenmix demo
 
 test: lint sanitize grid
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # A short form of all benchmarks, to see that they run and what they show: its figures are no measurements.
 bench: .venv/built
@@ -43,12 +44,12 @@ lint: .venv/built
 sanitize: $(SANITIZED)/built
 	for library in $(SANITIZED)/dali_tokenmix/$(RUNNABLE); do \
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	DALI_TOKENMIX_HOST_LIBRARY="$$library" $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS) || exit 1; done
+	DALI_TOKENMIX_HOST_LIBRARY="$$library" $(BIN)/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(KERNEL_TESTS) || exit 1; done
 
 # And once more as a GPU would go through them, block by block and thread by thread: in order, and in no order.
 grid: $(GRID)/built
 	for seed in 0 1; do DALI_TOKENMIX_GRID_SEED=$$seed \
-	DALI_TOKENMIX_HOST_LIBRARY="$$(ls $(GRID)/dali_tokenmix/_host*.so)" $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS) || exit 1; done
+	DALI_TOKENMIX_HOST_LIBRARY="$$(ls $(GRID)/dali_tokenmix/_host*.so)" $(BIN)/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(KERNEL_TESTS) || exit 1; done
 
 # On a machine with a GPU and compute-sanitizer (of the CUDA toolkit): wrong accesses and races in the kernels.
 gpu-sanitize: .venv/built
