@@ -106,6 +106,21 @@ def test_a_checkpoint_goes_on_with_the_next_batch(run, photo_folder, step):
     assert resumed.losses == model.losses[step:]
 
 
+def test_a_checkpoint_of_an_epochs_end_goes_on_with_the_next_epoch(run, photo_folder, tmp_path):
+    model, _ = run
+    names = {"filename": "{epoch}", "auto_insert_metric_name": False}
+    after_each = pl.callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, **names)
+    fit(LightningDataModule(photo_folder, photo_folder, **OPTIONS), callbacks=[after_each])
+    for epoch in (0, 1):
+        path = tmp_path / f"{epoch}.ckpt"
+        resumed = fit(LightningDataModule(photo_folder, photo_folder, **OPTIONS), resume=path)
+        assert_same(resumed.seen, model.seen[6 * (epoch + 1) :])
+        assert resumed.losses == model.losses[6 * (epoch + 1) :]
+    data = LightningDataModule(photo_folder, photo_folder, **OPTIONS)
+    pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).validate(Model(), data, ckpt_path=path)
+    assert_same(fit(data).seen, model.seen)  # what is only evaluated sets no fit on its way
+
+
 def test_limited_epochs_are_the_beginnings_of_epochs(run, photo_folder, tmp_path):
     model, _ = run
     data = LightningDataModule(photo_folder, **OPTIONS)

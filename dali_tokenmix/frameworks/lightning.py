@@ -55,11 +55,13 @@ class LightningDataModule(Base):
             raise ValueError(f"{', '.join(sorted(decided))} must be left out: the Trainer decides")
         self._train, self._val, self._options, self._val_options = train, val, options, val_options or {}
         self._process: dict[str, Any] | None = None
+        self._state: dict[str, Any] | None = None  # of a checkpoint, for train_dataloader()
         self.train_loader: Loader | None = None
         self.val_loader: Loader | None = None
 
     def setup(self, stage: str) -> None:
         """Makes the Loaders, once for a place in a run: another fit() goes on with them."""
+        self._state = None  # an evaluation's checkpoint: the fit's own is restored after this
         process = self._of_trainer()
         if process == self._process:
             return
@@ -78,10 +80,21 @@ class LightningDataModule(Base):
 
     def train_dataloader(self) -> TorchLoader:
         assert self.train_loader is not None
-        return TorchLoader(self.train_loader)
+        loader, state, self._state = TorchLoader(self.train_loader), self._state, None
+        if state is not None:
+            loader.load_state_dict(state)
+        return loader
 
     def val_dataloader(self) -> TorchLoader | list[Any]:
         return [] if self.val_loader is None else TorchLoader(self.val_loader)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands. Of a checkpoint at an epoch's end Lightning restores this, but no DataLoader's state."""
+        return {} if self.train_loader is None else TorchLoader(self.train_loader).state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Holds from the next fit on, so that evaluation takes checkpoints of any number of processes."""
+        self._state = state_dict
 
     def _of_trainer(self) -> dict[str, Any]:
         """This process's part and device, as options of Loader."""
