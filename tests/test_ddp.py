@@ -61,6 +61,31 @@ def torchrun(root: Path, out: Path, *, kill_at: int) -> Path:
     return out
 
 
+RESTARTED = """
+import os, signal, sys, time
+sys.path[:0] = sys.argv[1:]
+from imagenet import processes
+again, rank = os.environ["TORCHELASTIC_RESTART_COUNT"] == "1", os.environ["RANK"]
+time.sleep(2 if again and rank == "0" else 0)  # the other one looks for it, and finds what it left
+here = processes.join("cpu", 1)
+here.gathered(rank)
+if not again and rank == "1":
+    os.kill(os.getpid(), signal.SIGKILL)
+here.gathered(rank)
+here.leave()
+"""
+
+
+def test_restarted_processes_do_not_wait_for_killed_ones(tmp_path):
+    program = tmp_path / "restarted.py"
+    program.write_text(RESTARTED)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    paths = [str(PROGRAM.parent.parent), str(PROGRAM.parent.parent / "examples")]
+    command = [*launcher, "--monitor-interval=0.1", str(program), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def noted(out: Path, when: str, rank: int) -> tuple[list[dict], list[dict]]:
     """(of steps, of epochs' ends)."""
     rows = [json.loads(line) for line in (out / f"{when}-{rank}.jsonl").read_text().splitlines()]

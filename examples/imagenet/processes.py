@@ -56,7 +56,19 @@ def join(device: str | None, threads: int | None) -> Processes:
     elif threads:
         torch.set_num_threads(threads)
     if world > 1:
-        distributed.init_process_group("nccl" if device == "gpu" else "gloo")
+        distributed.init_process_group(
+            "nccl" if device == "gpu" else "gloo", store=_store(local_world == world), rank=rank, world_size=world
+        )
     return Processes(
         rank, world, local_world, torch.device("cuda", local_rank) if device == "gpu" else torch.device("cpu")
     )
+
+
+def _store(one_machine: bool) -> distributed.Store:
+    """Where processes find each other. torchrun's keeps what killed ones left, whom the others would wait for.
+
+    Only on one machine do all processes know the same number of restarts; docs/distributed.md has what to do on more.
+    """
+    store, _, _ = next(distributed.rendezvous("env://"))
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return distributed.PrefixStore(f"restart{restarts}", store) if one_machine else store
