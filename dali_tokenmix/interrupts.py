@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 LATER = 0.05  # seconds
+_LATE: list[None] = []  # those that deliver_later() has promised
 
 
 class HeldInterrupt:
@@ -25,7 +28,7 @@ class HeldInterrupt:
     def __enter__(self) -> None:
         self._before = None
         handler = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread() and callable(handler):
+        if _in_main_thread() and callable(handler):
             self._before = handler  # first: a Ctrl-C may come as soon as _note() is there
             signal.signal(signal.SIGINT, self._note)
 
@@ -35,17 +38,50 @@ class HeldInterrupt:
 
     def deliver(self) -> None:
         """Raises KeyboardInterrupt, or does what the program's own handler does, if there was a Ctrl-C."""
-        if self._noted is not None:
-            handler, self._noted = self._noted, None
+        handler, self._noted = self._noted, None
+        if (
+            handler is None and _in_main_thread() and _taken()
+        ):  # not later still: loops that are left early would put it off for ever
+            handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
             handler(signal.SIGINT, None)
 
     def deliver_later(self) -> None:
         """The same from outside: for where an exception would be lost, as in a generator that is thrown away."""
         if self._noted is not None:
             self._noted = None
-            timer = threading.Timer(LATER, signal.raise_signal, [signal.SIGINT])
+            _LATE.append(None)
+            timer = threading.Timer(LATER, _raise_late)
             timer.daemon = True
             timer.start()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noted = self._before
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """What is inside is done as a whole; a Ctrl-C that comes meanwhile is delivered after it."""
+    interrupt = HeldInterrupt()
+    try:
+        with interrupt:
+            yield
+    finally:
+        interrupt.deliver()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _raise_late() -> None:
+    if _taken():
+        signal.raise_signal(signal.SIGINT)
+
+
+def _taken() -> bool:
+    """Whether one was late, which is then the caller's to deliver."""
+    with suppress(IndexError):
+        _LATE.pop()
+        return True
+    return False

@@ -15,6 +15,8 @@ from typing import Any
 
 from nvidia.dali.pipeline import Pipeline
 
+from .interrupts import HeldInterrupt
+
 FORKED = (
     "a Loader does not survive a fork, nor does DALI work in a child whose parent had one running: close() it before "
     "the fork, or start the child with multiprocessing.get_context('spawn'), and make a new one there"
@@ -46,7 +48,10 @@ class _SafelyEnding(Pipeline):  # type: ignore[misc]  # DALI has no types
         if native and _made_by_others(threading.current_thread()):
             self._pipe = None
             _thread.start_new_thread(native.Shutdown, ())
-        super()._shutdown()
+        interrupt = HeldInterrupt()  # a destructor's exceptions are lost, and it waits for threads
+        with interrupt:
+            super()._shutdown()
+        interrupt.deliver_later()
 
 
 def _made_by_others(thread: threading.Thread) -> bool:

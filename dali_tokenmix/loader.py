@@ -233,9 +233,10 @@ class Loader:
         num_threads and prefetch may differ. Raises ValueError that names what else differs.
         """
         self._process.check()
-        self._run.go_on(run_state.restored(state, self._identity(), self._graph, len(self)))
+        place = run_state.restored(state, self._identity(), self._graph, len(self))
         self._in_place = True
         self._loops += 1
+        self._run.go_on(place)
 
     def _identity(self) -> dict[str, Any]:
         seed, scheduled = self._arguments["seed"], self._arguments["schedule"] is not None

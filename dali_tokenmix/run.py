@@ -10,6 +10,7 @@ from nvidia.dali.pipeline import Pipeline
 from torch.utils.dlpack import from_dlpack
 
 from . import lifetime, run_state
+from .interrupts import whole
 from .phases import Phase, Schedule
 from .pipeline import Graph, batches, padded_batches
 from .planner import BatchPlanner
@@ -60,9 +61,10 @@ class Run:
     def begin(self, epoch: int) -> None:
         """An epoch from its first batch, in a pipeline of its own: seeds come from the epoch it starts at."""
         phase = self.plain.scheduled(self.graph, self.schedule, epoch) if self.schedule else self._phase
-        self._pipeline = self.planner = self._checkpoint = None
-        self.epoch, self.batch, self._origin, self._stuck = epoch, 0, epoch, False
-        self._phase, self._asked = phase, True
+        with whole():  # the end of a pipeline takes a while
+            self._pipeline = self.planner = self._checkpoint = None
+            self.epoch, self.batch, self._origin, self._stuck = epoch, 0, epoch, False
+            self._phase, self._asked = phase, True
 
     @property
     def left_early(self) -> bool:
@@ -79,7 +81,8 @@ class Run:
         """Frees the pipeline. The next batch builds a new one, which goes on where this one was."""
         if self._pipeline is not None and not self._stuck:
             self._checkpoint = self._pipeline.checkpoint()
-        self._pipeline = self.planner = None
+        with whole():
+            self._pipeline = self.planner = None
 
     def state(self) -> RunState:
         """Where it stands; where the epoch cannot go on, at the beginning of the one after."""
@@ -94,9 +97,10 @@ class Run:
 
     def go_on(self, state: RunState) -> None:
         """From where that state was."""
-        self.epoch, self.batch, self._origin, phase, self._checkpoint = state
-        self._phase, self._asked = phase or self.plain, phase is not None
-        self._pipeline, self.planner, self._stuck = None, None, False
+        with whole():
+            self._pipeline, self.planner, self._stuck = None, None, False
+            self.epoch, self.batch, self._origin, phase, self._checkpoint = state
+            self._phase, self._asked = phase or self.plain, phase is not None
 
     def _outputs(self) -> Outputs:
         if self._pipeline is None or self.planner is None:
