@@ -13,7 +13,7 @@ from . import arguments, runtime, streams
 from .checks import integer
 from .label_maps import TokenTargets, crop_labels, token_grid, token_labels
 from .label_nodes import maps_seen, top_labels_seen
-from .labels import crop_maps, ids_or_rows, scored
+from .labels import checked_maps, crop_maps, ids_or_rows, scored
 from .mixing import draw
 from .op import empty
 from .plan import Plan, region_offsets
@@ -140,14 +140,17 @@ def _labels(
     shapes = tuple(region.shape for region in plan.regions)
     if supervision == "tokenmix":
         if teacher is None:
-            return scored(plan, _on_cpu("label_maps", label_maps)), (known,)
+            return scored(plan, checked_maps("label_maps", _on_cpu("label_maps", label_maps), len(known))), (known,)
         maps = maps_seen(teacher, clean.torch(), known, layout).cpu().numpy()
         whole = np.tile([0.0, 0.0, 1.0, 1.0], (len(known), 1))
         cut = crop_maps(maps, whole, np.zeros(len(known), bool), token_grid(shapes, plan.image_size).grid)
         return scored(plan, cut), (known,)
     if teacher is None:
         if not isinstance(label_maps, tuple | list) or len(label_maps) not in (2, 4):
-            raise TypeError(f"label_maps must be (ids, scores) or (ids, scores, boxes, flips), got {label_maps!r:.60}")
+            raise TypeError(
+                f"label_maps must be (ids, scores) or (ids, scores, boxes, flips), got {label_maps!r:.60}: a "
+                "LabelStore has them, see store.topk(index)"
+            )
         top: Sequence[Any] = [_on_cpu("label_maps", part) for part in label_maps]
     else:
         top = [part.cpu().numpy() for part in top_labels_seen(teacher, clean.torch(), layout, num_classes)]

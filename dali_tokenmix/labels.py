@@ -81,7 +81,7 @@ def scored(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) 
             plan's token grid m is the mask; on any other grid, and for boxes, it is the area covered.
         compat: "official" adds 1e-8 to the sums, as the released code does; else an all-zero map counts as uniform.
 
-    Raises ValueError for maps that are negative, not finite or of another shape.
+    Raises ValueError for maps that are negative, not finite or of another shape, TypeError for what is no array.
     """
     rows = scored_rows(plan, maps, compat=compat)
     return plan.with_weights(rows["own"].copy(), rows["other"].copy())
@@ -89,7 +89,7 @@ def scored(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) 
 
 def scored_rows(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) -> np.ndarray:
     """The rows of scored(plan, maps), as Plan.rows() gives them, without checking that plan once more."""
-    array = _maps("maps", maps, len(plan))
+    array = checked_maps("maps", maps, len(plan))
     shapes = tuple(region.shape for region in plan.regions)
     rows = plan.rows()
     runtime.score(
@@ -126,7 +126,7 @@ def crop_maps(
     Raises ValueError for arrays that do not fit.
     """
     choice("compat", compat, (None, "official"))
-    maps = _maps("full_maps", full_maps, None, negative=True)
+    maps = checked_maps("full_maps", full_maps, None, negative=True)
     boxes = checked_boxes(boxes, len(maps), compat)
     flips = (np.ascontiguousarray(flips) != 0).astype(np.uint8)
     if flips.shape != (len(maps),):
@@ -181,10 +181,16 @@ def class_ids(labels: Any, num_classes: int) -> np.ndarray:
     return np.ascontiguousarray(array, np.int32)
 
 
-def _maps(name: str, maps: Any, samples: int | None, *, negative: bool = False) -> np.ndarray:
-    array = np.ascontiguousarray(maps, np.float32)
+def checked_maps(name: str, maps: Any, samples: int | None, *, negative: bool = False) -> np.ndarray:
+    """Maps as (N, h, w) float32. Raises TypeError or ValueError by `name` for what is none, or not of `samples`."""
+    expected = "(N, h, w)" if samples is None else f"({samples}, gh, gw), one for each sample of the plan"
+    try:
+        array = np.ascontiguousarray(maps, np.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be an array {expected}, got {maps!r:.80}: a LabelStore has them, see store.maps(index)"
+        ) from error
     if array.ndim != 3 or 0 in array.shape or (samples is not None and len(array) != samples):
-        expected = "(N, h, w)" if samples is None else f"({samples}, gh, gw), one for each sample of the plan"
         raise ValueError(f"{name} must be {expected}, got shape {array.shape}")
     if not np.isfinite(array).all() or (not negative and (array < 0).any()):
         raise ValueError(f"{name} must be finite{'' if negative else ' and >= 0'}, got {array.min()} to {array.max()}")

@@ -314,7 +314,17 @@ MISTAKES = {
     "maps": (
         {"supervision": "tokenmix", "label_maps": np.ones((4, 5, 7))},
         ValueError,
-        r"maps must be \(5, gh, gw\), one for each sample",
+        r"label_maps must be \(5, gh, gw\), one for each sample",
+    ),
+    "a store's path for maps": (
+        {"supervision": "tokenmix", "label_maps": "labels.safetensors"},
+        TypeError,
+        r"label_maps must be an array \(5, gh, gw\).*got .*labels.safetensors.*store.maps\(index\)",
+    ),
+    "a store for maps": (
+        {"supervision": "tokenmix", "label_maps": Path("labels")},
+        TypeError,
+        r"label_maps must be an array \(5, gh, gw\).*got .*labels.*store.maps\(index\)",
     ),
     "a single array of labels": (
         {"supervision": "relabel", "label_maps": np.ones((5, 2, 3, 3))},
