@@ -74,7 +74,11 @@ def records(tmp_path):
         ("c.jpg 0\n", {}, r"lists c.jpg, and there is no .*c.jpg: root= is the folder"),
         ("a.jpg 0\nb.jpg 1\n", {"labels": [1, 0, 1]}, r"labels must be one for each sample, .*: got 3, .* has 2"),
         ("a.jpg 0\nb.jpg 1\n", {"classes": ["x"]}, r"must be class ids in \[0, 1\), the 1 classes, got 1 for b.jpg"),
-        ("a.jpg 0\nb.jpg 1\n", {"classes": ["x", "x"]}, "classes must be names, each once"),
+        ("a.jpg 0\nb.jpg 1\n", {"classes": ["x", "x"]}, "classes must be a list of names, each once"),
+        ("a.jpg x\nb.jpg x\n", {"classes": "x"}, "classes must be a list of names, each once, got 'x'"),
+        ("a.jpg 0\nb.jpg 1\n", {"classes": 2}, "classes must be a list of names, each once, got 2"),
+        ("my a.jpg,0\n", {}, "must be a whole number, got 'a.jpg,0': classes= says which names there are, and lines"),
+        ("a.jpg,0\n", {}, "line 1: must be 'path label', got 'a.jpg,0'"),
         ("a.jpg 0\nb.jpg 1\n", {"labels": [1, 2], "classes": ["x", "y"]}, "names of all 3 classes .*, got 2"),
     ],
 )
@@ -83,6 +87,12 @@ def test_file_lists(tmp_path, lines, options, message):
         (tmp_path / name).write_bytes(IMAGE)
     (tmp_path / "list.txt").write_text(lines)
     refused(message, FileList(tmp_path / "list.txt", **options))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_path(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(IMAGE)
+    (tmp_path / "list.txt").write_text("a.jpg 0\n", encoding="utf-8-sig")
+    assert FileList(tmp_path / "list.txt").scan().files == ("a.jpg",)
 
 
 def test_file_lists_of_every_form(tmp_path):

@@ -52,14 +52,18 @@ class FileList:
         if not pairs:
             raise ValueError(f"{where} lists no image")
         files = tuple(path for path, _ in pairs)
-        if not is_url(files[0]) and not (root / files[0]).exists():
-            raise ValueError(
-                f"{where} lists {files[0]}, and there is no {root / files[0]}: root= is the folder it is in"
-            )
+        if self.classes is not None:
+            _check_names(self.classes)
         if self.labels is not None:
             labels = given_labels(self.labels, len(files), where)
         else:
             labels = _ids([label for _, label in pairs], files, self.classes, where)
+        if (
+            not is_url(files[0]) and not (root / files[0]).exists()
+        ):  # later: where lines are of another form, paths are too
+            raise ValueError(
+                f"{where} lists {files[0]}, and there is no {root / files[0]}: root= is the folder it is in"
+            )
         classes = numbered(labels) if self.classes is None else _names(self.classes, labels)
         return Files(root, classes, files, labels, {})
 
@@ -73,7 +77,7 @@ def _entries(listed: Any) -> Sequence[Any]:
 def _lines(file: Path, *, labels_given: bool) -> list[tuple[str, Any]]:
     """(path, label) of each line."""
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ValueError(f"{file} cannot be read as a file list: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -111,7 +115,11 @@ def _ids(labels: list[Any], files: tuple[str, ...], classes: Sequence[str] | Non
         elif _whole(label):
             ids[k] = int(label)
         else:
-            fix = "classes= says which names there are" if classes is None else "one of classes, or its position"
+            fix = (
+                "classes= says which names there are, and lines are 'path label'"
+                if classes is None
+                else "one of classes, or its position"
+            )
             raise ValueError(f"{where}: the label of {files[k]} must be a whole number, got {label!r:.80}: {fix}")
     return class_ids(f"labels of {where}", ids, classes, files.__getitem__)
 
@@ -122,13 +130,13 @@ def _whole(label: Any) -> bool:
     return isinstance(label, int | np.integer) and not isinstance(label, bool)
 
 
+def _check_names(classes: Any) -> None:
+    is_list = isinstance(classes, Sequence) and not isinstance(classes, str | bytes)
+    if not is_list or not all(isinstance(name, str) for name in classes) or len(set(classes)) < len(classes):
+        raise ValueError(f"classes must be a list of names, each once, got {classes!r:.80}")
+
+
 def _names(classes: Sequence[str], labels: np.ndarray) -> tuple[str, ...]:
-    if (
-        isinstance(classes, str)
-        or not all(isinstance(name, str) for name in classes)
-        or len(set(classes)) < len(classes)
-    ):
-        raise ValueError(f"classes must be names, each once, got {classes!r:.80}")
     needed = len(numbered(labels))
     if len(classes) < needed or (labels.ndim == 2 and len(classes) != needed):
         raise ValueError(f"classes must be names of all {needed} classes that the labels have, got {len(classes)}")

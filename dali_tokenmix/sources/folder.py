@@ -63,7 +63,9 @@ class ImageFolder(Files):
         keep = np.array([file not in unreadable for file in self.files])
         for label, name in enumerate(self.classes):
             if not (self.labels[keep] == label).any():
-                raise ValueError(f"class folder {os.path.join(self.root, name)} has no readable image")
+                raise ValueError(
+                    f"class folder {os.path.join(self.root, name)} has no readable image: remove the folder"
+                )
         return super().without(unreadable)
 
 
@@ -99,7 +101,10 @@ def scan(root: str | os.PathLike[str], *, skip: bool = False) -> ImageFolder:
         if others and not skip:
             raise ValueError(f"{root / others[0]} does not end like an image: remove it, or pass on_error='skip'")
         if not images:
-            raise ValueError(f"class folder {root / name} has no images (endings {', '.join(IMAGE_ENDINGS)})")
+            raise ValueError(
+                f"class folder {root / name} has no images (endings {', '.join(IMAGE_ENDINGS)}): remove the folder, "
+                "which would count as a class"
+            )
         skipped |= {file: "does not end like an image" for file in others}
         files += images
         labels += [label] * len(images)
