@@ -19,7 +19,7 @@ import torch
 from imagenet import checkpoint, data, model, options, processes
 from imagenet.log import Log
 from imagenet.processes import Processes
-from timm.utils import ModelEmaV3
+from timm.utils import ModelEmaV3, distribute_bn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         for _ in run.steps():
             if given.checkpoint_every and run.step % given.checkpoint_every == 0:
                 run.save()
+        run.share_statistics()
         accuracies = {"accuracy": accuracy(run.network, val, given, here)}
         if run.ema is not None:
             accuracies["ema_accuracy"] = accuracy(run.ema.module, val, given, here)
@@ -131,6 +132,12 @@ class Run:
             lr = self.scheduler.get_last_lr()[0]
             self.log.write(epoch=self.epoch, step=self.step, loss=mean, lr=lr, images_per_second=rate)
 
+    def share_statistics(self) -> None:
+        """The first process's means of BatchNorm in all, which is saved and evaluated: each has seen other images."""
+        for network in [self.network] + ([self.ema.module] if self.ema is not None else []):
+            if self.here.world > 1:
+                distribute_bn(network, self.here.world)
+
     def end_epoch(self, accuracies: dict[str, float]) -> None:
         if self.log is not None:
             self.log.write(epoch=self.epoch, step=self.step, **accuracies)
@@ -148,7 +155,11 @@ class Run:
     def resume(self) -> None:
         """Goes on from the checkpoint, where there is one."""
         found = {"epoch": 0, "step": 0, "log_size": 0}
-        if self.path.exists():
+        there = self.here.gathered(self.path.exists())
+        if any(there) and not all(there):
+            missing = [rank for rank, seen in enumerate(there) if not seen]
+            raise ValueError(f"--out must be one folder for all machines, processes {missing} do not see {self.path}")
+        if all(there):
             found = checkpoint.load(self.path, self.parts, {"data": self.train}, self.here, options.saved(self.given))
             print(f"going on from {self.path}, epoch {found['epoch']}, step {found['step']}", flush=True)
         self.epoch, self.step = found["epoch"], found["step"]

@@ -50,10 +50,10 @@ def killed(root, tmp_path_factory):
     return torchrun(root, tmp_path_factory.mktemp("killed"), kill_at=KILL_AT)
 
 
-def torchrun(root: Path, out: Path, *, kill_at: int) -> Path:
+def torchrun(root: Path, out: Path, *others: str, kill_at: int) -> Path:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
     command = [*launcher, "--monitor-interval=0.1", str(PROGRAM), str(out), str(kill_at)]
-    command += ["--root", str(root), "--out", str(out), *GIVEN]
+    command += ["--root", str(root), "--out", str(out), *GIVEN, *others]
     # Or restarted workers may find the addresses of those that are gone: github.com/pytorch/pytorch/issues/135712
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
@@ -149,6 +149,12 @@ def test_weights_stay_equal_in_both_processes(undisturbed):
     first, second = (noted(undisturbed, "before", rank)[1] for rank in (0, 1))
     assert first == second
     assert len({row["weights"] for row in first}) == 3
+
+
+def test_a_model_with_batch_norm_is_evaluated_with_the_same_statistics_everywhere(root, tmp_path):
+    torchrun(root, tmp_path, "--model=resnet10t", "--epochs=1", "--warmup-epochs=0", "--model-kwargs", kill_at=-1)
+    ((_, (first,)), (_, (second,))) = (noted(tmp_path, "before", rank) for rank in (0, 1))
+    assert first == second
 
 
 def test_the_loss_falls(undisturbed):

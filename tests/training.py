@@ -43,7 +43,9 @@ def watched_step(run, images, targets) -> None:
 
 
 def watched_end(run, accuracies) -> None:
-    note(epoch=run.epoch, weights=digest(*run.network.parameters()))
+    averages = [] if run.ema is None else run.ema.module.buffers()
+    statistics = digest(*run.network.buffers(), *averages)
+    note(epoch=run.epoch, weights=digest(*run.network.parameters()), statistics=statistics)
     end_epoch(run, accuracies)
 
 

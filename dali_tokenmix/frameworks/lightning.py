@@ -89,7 +89,7 @@ class LightningDataModule(Base):
         return [] if self.val_loader is None else TorchLoader(self.val_loader)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands. Of a checkpoint at an epoch's end Lightning restores this, but no DataLoader's state."""
+        """Where training stands. At an epoch's end Lightning restores this from a checkpoint, but not a DataLoader."""
         return {} if self.train_loader is None else TorchLoader(self.train_loader).state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -19,6 +19,11 @@ FILL = 124  # what geometric augmentations leave empty: the mean of ImageNet
 
 def classes(given: argparse.Namespace) -> int:
     """How many class folders there are to train on."""
+    for part in ("train", "val"):
+        if not (given.root / part).is_dir():
+            raise ValueError(
+                f"--root must hold train/ and val/ with a folder for each class, there is no {given.root / part}"
+            )
     return sum(folder.is_dir() for folder in (given.root / "train").iterdir() if not folder.name.startswith("."))
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 import dali_tokenmix as dtm
@@ -15,13 +16,44 @@ def create(given: argparse.Namespace, num_classes: int) -> nn.Module:
     """The model for images of the size it is evaluated at; where sizes change, its positions are interpolated."""
     if not timm.is_model(given.model.split(".")[0]):
         raise ValueError(f"--model must be a model of timm {timm.__version__}, got {given.model!r}")
-    options: dict[str, Any] = {"num_classes": num_classes, "drop_path_rate": given.drop_path, **given.model_kwargs}
-    model = timm.create_model(given.model, pretrained=given.pretrained, **options)
+    options: dict[str, Any] = {"num_classes": num_classes, "pretrained": given.pretrained, **given.model_kwargs}
+    if given.drop_path:
+        options.setdefault("drop_path_rate", given.drop_path)
+    try:
+        model = timm.create_model(given.model, **options)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        raise ValueError(
+            f"--drop-path must be 0 for {given.model}, which drops no paths, got {given.drop_path}"
+        ) from None
+    size = given.image_size[-1]
     if len(given.image_size) > 1 and hasattr(model, "dynamic_img_size"):  # of ViTs: what they take is fixed otherwise
-        model = timm.create_model(given.model, pretrained=given.pretrained, **options, dynamic_img_size=True)
+        model = timm.create_model(given.model, **options, dynamic_img_size=True)
     if hasattr(model, "set_input_size"):  # of ViTs and Swins; after loading, to resample what they learned
-        model.set_input_size(img_size=given.image_size[-1])
+        model.set_input_size(img_size=size)
+    elif model.default_cfg.get("fixed_input_size") and "img_size" not in options and size != _made_for(model):
+        model = timm.create_model(given.model, **options, img_size=size)
+    _check_sizes(model, given)
     return WithTokenHead(model) if given.supervision == "tokenlabeling" else model
+
+
+def _made_for(model: nn.Module) -> int:
+    return int(model.default_cfg["input_size"][-1])
+
+
+@torch.no_grad()
+def _check_sizes(model: nn.Module, given: argparse.Namespace) -> None:
+    """Not every model takes every size, and some take only one: seen here rather than in the epoch of that size."""
+    model.eval()
+    for size in given.image_size:
+        try:
+            model(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(
+                f"--image-size: {given.model} does not take {size} of {given.image_size}: {error}"
+            ) from error
+    model.train()
 
 
 def patch_size(model: nn.Module) -> int:

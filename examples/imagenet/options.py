@@ -11,6 +11,20 @@ from timm.utils import ParseKwargs
 FREE = ("out", "root", "threads", "checkpoint_every", "log")
 
 
+def count(text: str) -> int:
+    """A number of things, at least one."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def count_or_none(text: str) -> int:
+    """The same; 0 switches off."""
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {number}")
+    return number
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """All options."""
     options = argparse.ArgumentParser(
@@ -21,7 +35,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     add("--root", type=Path, required=True, help="train/ and val/ in it hold a folder for each class")
     add("--out", type=Path, default=Path("run"), help="checkpoint.pt and log.csv; a run that is there goes on")
     add("--device", choices=("cpu", "gpu"), help="the GPU if there is one")
-    add("--threads", type=int, help="CPU threads of this process: of DALI, and on a CPU of torch")
+    add("--threads", type=count, help="CPU threads of this process: of DALI, and on a CPU of torch")
     add("--seed", type=int, default=0)
 
     model = options.add_argument_group("model")
@@ -40,7 +54,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         default="mixup-tokenmix",
         choices=("mixup-tokenmix", "mixup-cutmix", "tokenmix", "cutmix", "mixup", "none"),
     )
-    data.add_argument("--mixing-off-epochs", type=int, default=0, help="so many at the end without mixing")
+    data.add_argument("--mixing-off-epochs", type=count_or_none, default=0, help="so many at the end without mixing")
     data.add_argument("--augment", default="rand-augment", choices=("rand-augment", "trivial-augment", "none"))
     data.add_argument("--repeats", type=int, default=1, help="repeated augmentation; DeiT: 3. Must divide --batch-size")
     data.add_argument("--smoothing", type=float, default=0.1)
@@ -55,7 +69,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     data.add_argument("--teacher-checkpoint", type=Path, help="a local file with its weights")
 
     training = options.add_argument_group("training")
-    training.add_argument("--epochs", type=int, default=300)
+    training.add_argument("--epochs", type=count, default=300)
     training.add_argument("--batch-size", type=int, default=128, help="of a process")
     training.add_argument("--loss", default="bce", choices=("bce", "soft-ce"))
     training.add_argument("--lr", type=float, default=5e-4, help="for 512 images a step, scaled to those there are")
@@ -68,12 +82,22 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
     run = options.add_argument_group("run")
     run.add_argument(
-        "--checkpoint-every", type=int, default=0, metavar="STEPS", help="besides every epoch's end; 0: only there"
+        "--checkpoint-every",
+        type=count_or_none,
+        default=0,
+        metavar="STEPS",
+        help="besides every epoch's end; 0: only there",
     )
     run.add_argument("--log", default="csv", choices=("csv", "tensorboard"), help="tensorboard: besides the CSV")
-    run.add_argument("--log-every", type=int, default=50, metavar="STEPS", help="the loss is the mean of so many steps")
     run.add_argument(
-        "--limit", type=int, default=0, metavar="STEPS", help="a try: only so many batches of an epoch; 0: all"
+        "--log-every", type=count, default=50, metavar="STEPS", help="the loss is the mean of so many steps"
+    )
+    run.add_argument(
+        "--limit",
+        type=count_or_none,
+        default=0,
+        metavar="STEPS",
+        help="a try: only so many batches of an epoch; 0: all",
     )
     return options
 
