@@ -77,8 +77,9 @@ def scored(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) 
 
     Args:
         plan: of draw().
-        maps: (N, gh, gw) >= 0, each sample's activation map of its own class, on its crop: see crop_maps(). On the
-            plan's token grid m is the mask; on any other grid, and for boxes, it is the area covered.
+        maps: (N, gh, gw) >= 0, each sample's activation map of its own class, on its crop: see crop_maps(). Its cells
+            are of one size and cover the image; m is the share of a cell's area that is the partner's. On the plan's
+            token grid that is the mask, where the patch size divides height and width.
         compat: "official" adds 1e-8 to the sums, as the released code does; else an all-zero map counts as uniform.
 
     Raises ValueError for maps that are negative, not finite or of another shape, TypeError for what is no array.
