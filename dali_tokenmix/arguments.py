@@ -42,7 +42,8 @@ def common_size(shapes: np.ndarray, known: str | None, layout: Layout | None) ->
     shapes: (N, dimensions) of the samples. known: DALI's layout of a sample, "HWC"; None or "" where it has none.
     """
     if shapes.shape[1] != 3:
-        raise ValueError(f"images must be (H, W, C) or (C, H, W) a sample, got {shapes.shape[1]} dimensions")
+        hint = ": a gray image is (H, W, 1)" if shapes.shape[1] == 2 else ""
+        raise ValueError(f"images must be (H, W, C) or (C, H, W) a sample, got {shapes.shape[1]} dimensions{hint}")
     if (different := (shapes != shapes[0]).any(axis=1)).any():
         other = int(different.argmax())
         raise ValueError(

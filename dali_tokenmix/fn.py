@@ -12,7 +12,7 @@ from nvidia.dali.data_node import DataNode
 from . import arguments, decorators, nodes, op
 from .checks import integer
 from .label_nodes import Labelling, TopLabels, fill_targets, stored_labels
-from .labels import crop_maps, ids_or_rows, scored_rows
+from .labels import checked_maps, crop_maps, ids_or_rows, scored_rows
 from .plan import packed
 from .planner import boxes_of, seeded_plan
 from .runtime.arrays import View, view
@@ -163,7 +163,9 @@ class _Batch:
         check_labels(self.supervision, checked)
         height, width = map(int, sizes[0])
         plan = seeded_plan(self.mixer, seeds, (height, width))
-        return (packed(scored_rows(plan, *maps)) if maps else plan.packed), checked
+        if not maps:
+            return plan.packed, checked
+        return packed(scored_rows(plan, checked_maps("label_maps", maps[0], len(plan)))), checked
 
 
 @decorators.do_not_convert

@@ -281,7 +281,7 @@ MISTAKES = {
     "gray": (
         {"images": ndd.as_batch(GOOD[..., 0].copy())},
         ValueError,
-        r"images must be \(H, W, C\).*got 2 dimensions",
+        r"images must be \(H, W, C\).*got 2 dimensions: a gray image is \(H, W, 1\)",
     ),
     "empty": ({"images": ndd.as_batch([], dtype=ndd.uint8)}, ValueError, "images must be at least one"),
     "layout": ({"layout": "NCHW"}, ValueError, r"are NHWC to DALI: pass layout='NHWC'"),

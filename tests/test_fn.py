@@ -181,7 +181,12 @@ def batch(shape=(32, 32, 3), dtype=np.uint8, samples=4):
         (batch(), {"labels": np.array([0, -1, 1, 2], np.int32)}, r"labels must be in \[0, num_classes=10\), got -1"),
         (batch(), {"labels": np.zeros(4, np.float32)}, "labels must be whole numbers, got float32"),
         (batch(), {"labels": np.zeros((4, 3), np.int32)}, r"labels must be class ids, \(N,\) or \(N, 1\), or rows"),
-        (batch((32, 32)), {"layout": "HW"}, r"images must be \(H, W, C\) or \(C, H, W\) a sample, got 2 dimensions"),
+        (
+            batch((32, 32)),
+            {"layout": "HW"},
+            r"images must be \(H, W, C\).*, got 2 dimensions: a gray image is \(H, W, 1\)",
+        ),
+        (batch()[:2], {"labels": [np.zeros(1, np.int32), np.zeros(2, np.int32)]}, "must be batches of uniform shape"),
         (batch((5, 32, 32)), {"layout": ""}, "say layout='NHWC' or layout='NCHW'"),
         (batch((3, 32, 3)), {"layout": ""}, "say layout='NHWC' or layout='NCHW'"),
         (batch((32, 5, 3)), {"layout": "CHW"}, "are NCHW to DALI: pass layout='NCHW'"),
@@ -192,6 +197,25 @@ def batch(shape=(32, 32, 3), dtype=np.uint8, samples=4):
 def test_what_only_a_batch_shows_stops_the_pipeline_and_says_why(images, options, message):
     with pytest.raises(RuntimeError, match=message):
         run(images, dtm.TokenMix(), **options)
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        (np.ones((4, 5), np.float32), r"label_maps must be \(4, gh, gw\).*got shape \(4, 5\)"),
+        (-np.ones((4, 2, 2), np.float32), "label_maps must be finite and >= 0, got -1.0"),
+    ],
+)
+def test_maps_that_fit_no_plan_stop_the_pipeline_by_the_arguments_name(maps, message):
+    pipeline = Pipeline(4, 2, None, seed=1)
+    with pipeline:
+        images = fn.external_source(lambda: batch(), batch=True, layout="HWC")
+        labels = fn.external_source(lambda: np.arange(4, dtype=np.int32), batch=True)
+        options = {"num_classes": 4, "mixer": dtm.TokenMix(patch_size=8), "supervision": "tokenmix"}
+        node = fn.external_source(lambda: maps, batch=True)
+        pipeline.set_outputs(*dtm.fn.token_mix(images, labels, label_maps=node, **options))
+    with pytest.raises(RuntimeError, match=message):
+        pipeline.run()
 
 
 @pytest.mark.parametrize(
