@@ -63,7 +63,11 @@ class Run:
         self.parallel = network
         if here.world > 1:
             devices = [here.device] if here.device.type == "cuda" else None
-            self.parallel = DistributedDataParallel(network, device_ids=devices)
+            # DDP sums gradients in other groups from its second step on, which a run that goes on would do again, and
+            # of three processes and more the sums differ in a last bit. It does not where it looks for unused weights.
+            self.parallel = DistributedDataParallel(
+                network, device_ids=devices, find_unused_parameters=given.deterministic
+            )
         peak = given.lr * given.batch_size * here.world / 512
         self.optimizer = torch.optim.AdamW(model.parameter_groups(network, given.weight_decay), lr=peak)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.share_of_peak)

@@ -50,8 +50,15 @@ def killed(root, tmp_path_factory):
     return torchrun(root, tmp_path_factory.mktemp("killed"), kill_at=KILL_AT)
 
 
-def torchrun(root: Path, out: Path, *others: str, kill_at: int) -> Path:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+def torchrun(root: Path, out: Path, *others: str, kill_at: int, processes: int = 2) -> Path:
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+        "--max-restarts=1",
+    ]
     command = [*launcher, "--monitor-interval=0.1", str(PROGRAM), str(out), str(kill_at)]
     command += ["--root", str(root), "--out", str(out), *GIVEN, *others]
     # Or restarted workers may find the addresses of those that are gone: github.com/pytorch/pytorch/issues/135712
@@ -169,6 +176,16 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_losses(undisturbed, killed)
         (steps, ends), (whole, whole_ends) = noted(killed, "after", rank), noted(undisturbed, "before", rank)
         assert steps == whole[6:]
         assert ends == whole_ends[-len(ends) :]
+
+
+def test_three_processes_go_on_with_the_same_weights(root, tmp_path):
+    ends = {}
+    for when, kill_at in (("before", -1), ("after", 4)):  # of three steps an epoch; the checkpoint before is of step 3
+        out = tmp_path / when
+        out.mkdir()
+        torchrun(root, out, "--deterministic", "--epochs=2", kill_at=kill_at, processes=3)
+        ends[when] = noted(out, when, 0)[1][-1]
+    assert ends["after"] == ends["before"]
 
 
 def test_accuracy_counts_every_image_once(root, undisturbed):

@@ -78,7 +78,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     training.add_argument("--weight-decay", type=float, default=0.05)
     training.add_argument("--clip-grad", type=float, default=0, help="norm; 0: none")
     training.add_argument("--amp", default="none", choices=("none", "bfloat16", "float16"))
-    training.add_argument("--deterministic", action="store_true", help="on a GPU: no kernels whose results vary")
+    training.add_argument(
+        "--deterministic", action="store_true", help="on GPUs, and on three processes and more: no sums that vary"
+    )
 
     run = options.add_argument_group("run")
     run.add_argument(
