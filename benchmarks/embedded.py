@@ -30,7 +30,7 @@ from timing import describe_machine, spread, turns, verdict
 import dali_tokenmix as dtm
 from dali_tokenmix import op
 
-KEEP = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "67108864"}
+KEEP = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "268435456"}
 CLASSES, SIDE, SEED = 1000, 224, 3
 FORMS = {"uint8 NHWC": ("uint8", "HWC"), "float16 NCHW": ("float16", "CHW"), "float32 NCHW": ("float32", "CHW")}
 MIXER = dtm.TokenMix()
