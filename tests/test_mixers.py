@@ -335,7 +335,7 @@ def test_choice_knows_how_its_mixers_pair_up():
         (lambda **o: dtm.Choice(three(), **o), {"weights": [1, 1, 50]}),
         (lambda **o: dtm.Choice(three(), **o), {"mode": "pair"}),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),  # no addresses: pytest-xdist compares names
 )
 def test_every_argument_changes_what_is_drawn(build, changed):
     seeds = range(8)
