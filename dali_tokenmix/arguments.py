@@ -19,6 +19,7 @@ def checked(
     mixer: Any,
     smoothing: Any,
     inplace: Any,
+    return_plan: Any,
     layout: Any,
     supervision: Any,
     teacher: Any,
@@ -27,6 +28,7 @@ def checked(
     """num_classes. Raises TypeError or ValueError that names an argument which is wrong, whatever the batch."""
     check_mixer("mixer", mixer)
     choice("inplace", inplace, (False, True))
+    choice("return_plan", return_plan, (False, True))
     classes = integer("num_classes", num_classes, at_least=1)
     number("smoothing", smoothing, at_least=0, at_most=1)
     choice("layout", layout, (None, "NHWC", "NCHW"))

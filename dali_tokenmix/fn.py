@@ -84,6 +84,7 @@ def token_mix(
         mixer=mixer,
         smoothing=smoothing,
         inplace=inplace,
+        return_plan=return_plan,
         layout=layout,
         supervision=supervision,
         teacher=teacher,

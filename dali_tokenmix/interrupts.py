@@ -39,9 +39,8 @@ class HeldInterrupt:
     def deliver(self) -> None:
         """Raises KeyboardInterrupt, or does what the program's own handler does, if there was a Ctrl-C."""
         handler, self._noted = self._noted, None
-        if (
-            handler is None and _in_main_thread() and _taken()
-        ):  # not later still: loops that are left early would put it off for ever
+        # Not later still: loops that are left early would put it off for ever.
+        if handler is None and _in_main_thread() and _taken():
             handler = signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(signal.SIGINT, None)

@@ -135,7 +135,7 @@ class Loader:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
         self._process.check()  # before a pipeline is dropped: in a forked child that would hang
         if self._run.left_early and not self._in_place:
-            self._run.begin(self.epoch + (self.batch > 0))
+            self._run.begin(self._run.epoch_after)
         self._in_place = False
         self._loops += 1
         return self._loop(self._loops)

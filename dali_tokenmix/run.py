@@ -71,6 +71,11 @@ class Run:
         """Whether this epoch has begun, or cannot go on."""
         return self._stuck or self.batch > 0
 
+    @property
+    def epoch_after(self) -> int:
+        """Which epoch is next where this one is given up: the same one, if no batch of it was had."""
+        return self.epoch + (self.batch > 0)
+
     def change(self, phase: Phase) -> None:
         """The phase from the next batch on."""
         if phase != self._phase:
@@ -85,11 +90,11 @@ class Run:
             self._pipeline = self.planner = None
 
     def state(self) -> RunState:
-        """Where it stands; where the epoch cannot go on, at the beginning of the one after."""
+        """Where it stands; where the epoch cannot go on, at the beginning of the next."""
         place, checkpoint = (self.epoch, self.batch, self._origin), self._checkpoint
         phase = self._phase if self._asked else None
         if self._stuck:
-            place, checkpoint = (self.epoch + 1, 0, self.epoch + 1), None
+            place, checkpoint = (self.epoch_after, 0, self.epoch_after), None
             phase = None if self.schedule else self._phase
         elif self._pipeline is not None:
             checkpoint = self._pipeline.checkpoint()

@@ -81,8 +81,17 @@ def restored(given: Any, run: dict[str, Any], graph: Graph, length: int) -> RunS
         integer("state['batch']", given["batch"], at_least=0, at_most=length - 1),
         integer("state['origin']", given["origin"], at_least=0),
         None if asks else Phase(graph.image_size).changed(graph, **{name: given[name] for name in PHASE}),
-        None if given["pipeline"] is None else base64.b64decode(given["pipeline"]),
+        None if given["pipeline"] is None else _bytes(given["pipeline"]),
     )
+
+
+def _bytes(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"state['pipeline'] must be the text that Loader.state_dict() has there, got {text!r:.40}: {error}"
+        ) from error
 
 
 def _described(source: Any) -> Any:

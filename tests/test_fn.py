@@ -227,6 +227,7 @@ def test_maps_that_fit_no_plan_stop_the_pipeline_by_the_arguments_name(maps, mes
         ({"mixer": "cutmix"}, TypeError, "mixer must be a mixer such as TokenMix"),
         ({"seed": -1}, ValueError, "seed must be in 0"),
         ({"layout": "HWC"}, ValueError, "layout must be one of None, 'NHWC', 'NCHW', got 'HWC'"),
+        ({"return_plan": "yes"}, ValueError, "return_plan must be one of False, True, got 'yes'"),
         ({"images": np.zeros(3)}, TypeError, "images must be a DALI node, got ndarray"),
         ({"labels": [1, 2]}, TypeError, "labels must be a DALI node, got list"),
     ],

@@ -397,6 +397,7 @@ def test_after_an_error_the_next_loop_is_a_new_epoch(photo_folder):
         ({"batch": 99}, r"state\['batch'\] must be in 0..4, got 99"),
         ({"epoch": -1}, r"state\['epoch'\] must be in 0"),
         ({"run": None}, "state is of a run with batch_size=None|state must"),
+        ({"pipeline": "abc"}, r"state\['pipeline'\] must be the text that Loader.state_dict\(\) has there, got 'abc'"),
     ],
 )
 def test_a_malformed_state_is_refused(photo_folder, change, message):

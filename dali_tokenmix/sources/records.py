@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -69,9 +70,9 @@ class Records(Samples):
     divider: ClassVar[tuple[str, int]]
     after: ClassVar[str] = ""
 
+    @abstractmethod
     def index_lines(self, which: np.ndarray) -> list[str]:
         """The lines of an index file of DALI's, for these samples of one shard."""
-        raise NotImplementedError
 
     def local(self) -> bool:
         return not any(map(is_url, self.shards))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ Self = TypeVar("Self", bound="Samples")
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(ABC):
     """The samples of a source, in its order.
 
     root: where they are, for messages. classes: their names. files: a name for each sample. labels: (files,) int32
@@ -30,25 +31,25 @@ class Samples:
     labels: np.ndarray
     skipped: dict[str, str]
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """Where a sample is, as errors say it, DALI's own among them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encoded(self, index: int) -> np.ndarray:
         """(bytes,) uint8, the image as it is stored. Raises OSError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def index_of(self, text: str) -> int | None:
         """Which sample a message of DALI's names, if it names one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, *, shuffle: int | None, shard_id: int = 0, num_shards: int = 1) -> tuple[Any, Any]:
         """DALI nodes of the encoded images and of their indices, one whole number a sample, on the CPU.
 
         shuffle: a seed, equal on all shards; None: in order. Every epoch is padded to whole batches with its last
         sample. Shards are disjoint in each epoch; without a shuffle a shard has the same samples in each.
         """
-        raise NotImplementedError
 
     def local(self) -> bool:
         """Whether encoded() can read: not what lies behind a URL, which only DALI's readers do."""
