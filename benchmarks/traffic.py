@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from dali_tokenmix.regions import Size, TokenGrid
 from dali_tokenmix.runtime.work import Work
 
-HEAD, ID, FLOAT, HALF = 12, 4, 4, 2  # bytes: a plan row's partner, own and other; a class id; numbers
+HEAD, ID, FLOAT, HALF = 16, 4, 4, 2  # bytes: a plan row's partner, own, other and more; a class id; numbers
 BOX, FLIP, LANES, EXP = 16, 4, 32, 20  # bytes; threads a row; operations of exp.cuh
 ITEM = {"uint8": 1, "float16": 2, "float32": 4}
 PASSES = {"x.flip(0)": 2, "flipped.mul_(1 - w)": 2, "x.mul_(w)": 2, "x.add_(flipped)": 3}  # timm's Mixup

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from .label_maps import TokenTargets, crop_labels, token_labels
 from .labels import crop_maps, scored, soft_targets
-from .mixers import Choice, CutMix, MixUp, TokenMix
+from .mixers import *  # noqa: F403  # its own list of names
+from .mixers import __all__ as _mixers
 from .mixing import apply, draw
 from .plan import Plan
 
 __version__ = "0.1.0"
-__all__ = ["Choice", "CutMix", "Loader", "MixUp", "Plan", "TokenMix"]
+__all__ = ["Loader", "Plan"]
+__all__ += _mixers
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
 __all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]
 

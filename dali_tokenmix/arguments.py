@@ -9,7 +9,7 @@ import numpy as np
 from .checks import choice, integer, number
 from .checks import mixer as check_mixer
 from .regions import Size
-from .runtime.mix import Layout, find_layout
+from .runtime.images import Layout, find_layout
 from .supervision import SUPERVISIONS, check_classes, check_source
 
 

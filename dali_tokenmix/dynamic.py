@@ -19,7 +19,7 @@ from .op import empty
 from .plan import Plan, region_offsets
 from .runtime.arrays import View, view
 from .runtime.dlpack import view_of_capsule
-from .runtime.mix import Layout, images_of
+from .runtime.images import Layout, images_of
 from .supervision import check_labels
 
 

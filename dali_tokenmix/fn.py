@@ -16,7 +16,7 @@ from .labels import checked_maps, crop_maps, ids_or_rows, scored_rows
 from .plan import packed
 from .planner import boxes_of, seeded_plan
 from .runtime.arrays import View, view
-from .runtime.mix import Layout
+from .runtime.images import Layout
 from .runtime.pool import Pool
 from .supervision import BY_LABELS, check_labels, check_store
 

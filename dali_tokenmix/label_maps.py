@@ -119,7 +119,7 @@ def token_labels(
 
 def token_grid(shapes: tuple[RegionShape, ...], image_size: Size) -> TokenGrid:
     """The tokens that label maps are cut to for plans of these shapes: the mask's, or patches of 16 pixels."""
-    grids = [shape for shape in shapes if isinstance(shape, TokenGrid)]
+    grids = [shape for shape in shapes if isinstance(shape, TokenGrid) and shape.patch_size]
     return grids[0] if grids else TokenGrid.of(DEFAULT_PATCH, image_size)
 
 

@@ -18,7 +18,7 @@ from .plan import region_offsets
 from .planner import boxes_of
 from .regions import RegionShape, Size
 from .runtime.arrays import View, view
-from .runtime.mix import Layout, find_layout
+from .runtime.images import Layout, find_layout
 from .supervision import BY_LABELS
 
 

@@ -26,7 +26,8 @@ def soft_targets(
     """Dense soft targets, (N, C) float32 on the CPU.
 
     For a sample of class a whose partner is of class b: (1 - s) * (own * onehot(a) + other * onehot(b)) + s / C, with s
-    the label smoothing. Where a and b are the same class, the two terms add. With own + other = 1 a row sums to 1.
+    the label smoothing; each further sample of the plan (RICAP) adds its own term in the same way. Terms of one class
+    add. With weights that sum to 1 a row sums to 1.
     Rows of soft or multi-hot labels take the place of the one-hot ones, as they are: one that sums to 3 makes targets
     that sum to more than 1.
 

@@ -11,7 +11,7 @@ from .checks import integer
 from .plan import Batch, Plan, region_offsets
 from .runtime import apply_plan
 from .runtime.arrays import view
-from .runtime.mix import Layout, images_of
+from .runtime.images import Layout, images_of
 
 
 def generator(seed: int) -> np.random.Generator:

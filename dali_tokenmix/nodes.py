@@ -14,7 +14,7 @@ from .arguments import image_size_of
 from .plan import read_rows, region_offsets, row_dtype
 from .regions import Size
 from .runtime.arrays import View
-from .runtime.mix import Layout, images_of
+from .runtime.images import Layout, images_of
 from .runtime.pool import Pool
 
 SEED_WORDS = 4  # of 16 bits, which DALI's uniform generator draws without gaps

@@ -24,21 +24,24 @@ class Batch(NamedTuple):
     valid: int
 
 
-HEAD = [("partner", "<i4"), ("own", "<f4"), ("other", "<f4")]
+HEAD = [("partner", "<i4"), ("own", "<f4"), ("other", "<f4"), ("more", "<i4")]  # more: K
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Who is mixed with whom, where, and what that makes of the labels. N samples.
 
-    partner: (N,) int32, an involution; a sample that is its own partner is untouched.
-    regions: where the partner shows, one after the other; usually one (Tokens, Box or Blend).
+    partner: (N,) int32, an involution; a sample that is its own partner shows no other.
+    regions: what happens to the images, one after the other; usually one (Tokens, Box or Blend).
     image_size: (height, width) in pixels.
     own, other: (N,) float32 label weights. Left out, they are counted: `other` is the share of the pixels
-        that come from the partner (for Blend, its weight) and own = 1 - other. Weights given by hand need not sum to 1.
+        that come from the partner (for Blend, its weight), and own is what nobody else has. Weights given by hand need
+        not sum to 1.
+    further: (N, K) int32, samples that show beyond the partner; K is 0 for all that mixes two.
+    further_weights: (N, K) float32, their label weights, counted where they are left out.
 
     Raises TypeError for arrays of another dtype, ValueError for arrays of wrong shape, a partner that does not point
-    back, a region that gives a sample something of itself, or several regions that touch the same pair.
+    back, a region that gives a sample something of itself, or several regions that mix the same samples.
     """
 
     partner: np.ndarray
@@ -46,6 +49,8 @@ class Plan:
     image_size: tuple[int, int]
     own: np.ndarray = None  # type: ignore[assignment]  # an array from __post_init__ on
     other: np.ndarray = None  # type: ignore[assignment]
+    further: np.ndarray = None  # type: ignore[assignment]
+    further_weights: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         partner = _read_only(np.array(self.partner, np.int32, ndmin=1))
@@ -55,29 +60,43 @@ class Plan:
         if partner.min() < 0 or partner.max() >= len(partner) or not np.array_equal(partner[partner], samples):
             raise ValueError(f"partner must pair samples up, partner[partner[i]] == i, got {partner}")
         size = checks.image_size(self.image_size)
-        other, touched = np.zeros(len(partner)), np.zeros(len(partner), bool)
-        for region in self.regions:
-            share = region.share(len(partner), size)
-            if share[partner == samples].any():
-                raise ValueError(f"{type(region).__name__} touches a sample that is its own partner")
-            pairs = (share > 0) | (share > 0)[partner]
-            if (pairs & touched).any():  # the second would mix what the first has mixed, and shares would not add up
-                raise ValueError(f"{type(region).__name__} touches a pair that another region touches")
-            touched |= pairs
-            other += share
+        parts = [region.shares(len(partner), size) for region in self.regions]
+        further = _further(self.further, len(partner), max((part.shape[1] - 1 for part in parts), default=0))
+        shares = self._counted(parts, np.column_stack([partner, further]))
         if (self.own is None) != (self.other is None):
             raise ValueError("own and other are given together or not at all")
+        known = self.further_weights is not None
+        weights = np.asarray(self.further_weights) if known else shares[:, 1:]
+        own, other = (1.0 - shares.sum(1), shares[:, 0]) if self.own is None else (self.own, self.other)
         set_field = object.__setattr__  # the frozen dataclass's own way to fill a field after the checks
         set_field(self, "partner", partner)
         set_field(self, "image_size", size)
-        set_field(self, "own", _weights("own", 1.0 - other if self.own is None else self.own, len(partner)))
-        set_field(self, "other", _weights("other", other if self.other is None else self.other, len(partner)))
+        set_field(self, "own", _weights("own", own, (len(partner),)))
+        set_field(self, "other", _weights("other", other, (len(partner),)))
+        set_field(self, "further", further)
+        set_field(self, "further_weights", _weights("further_weights", weights, further.shape))
+
+    def _counted(self, parts: list[np.ndarray], shown: np.ndarray) -> np.ndarray:
+        """(N, 1 + K) float64: the shares of the partner and the further samples, `shown`, over all regions."""
+        shares, touched = np.zeros(shown.shape), np.zeros(len(shown), bool)
+        for region, part in zip(self.regions, parts, strict=True):
+            name = type(region).__name__
+            if part[shown[:, 0] == np.arange(len(shown))].any():
+                raise ValueError(f"{name} touches a sample that is its own partner")
+            mixed = np.flatnonzero((part > 0).any(1))
+            mixes = np.zeros(len(shown), bool)
+            mixes[mixed] = mixes[shown[mixed, : part.shape[1]]] = True  # it reads them as they were
+            if (mixes & touched).any():  # the second would mix what the first has mixed, and shares would not add up
+                raise ValueError(f"{name} touches a pair that another region touches")
+            touched |= mixes
+            shares[:, : part.shape[1]] += part
+        return shares
 
     def __len__(self) -> int:
         return len(self.partner)
 
     def mask(self) -> np.ndarray:
-        """(N, gh, gw) uint8: 1 where the partner shows.
+        """(N, gh, gw) uint8: 1 where the partner, or a further sample, is put.
 
         The grid is the token grid for token masks and the pixels for boxes (gh = height, gw = width), or for regions of
         several kinds in one plan. A token covers patch_size pixels, the last of a row or column perhaps fewer. Blends
@@ -98,6 +117,14 @@ class Plan:
         mask: np.ndarray = np.bitwise_or.reduce([empty, *(m.pixels(self.image_size) for m in masks)])
         return mask
 
+    def sources(self) -> np.ndarray:
+        """(N, height, width) int32: the sample that each pixel shows, -1 where it is erased; a blend's is its own."""
+        sources = np.broadcast_to(np.arange(len(self), dtype=np.int32)[:, None, None], (len(self), *self.image_size))
+        sources = sources.copy()
+        for region in self.regions:
+            region.show(sources, self)
+        return sources
+
     def blend(self) -> np.ndarray:
         """(N,) float32: the partner's weight where a sample is blended (MixUp), 0 elsewhere."""
         total = np.zeros(len(self), np.float32)
@@ -109,7 +136,8 @@ class Plan:
     def rows(self) -> np.ndarray:
         """(N,) structured array, one packed row a sample: what the kernels read and all that travels to a GPU."""
         rows = np.zeros(len(self), row_dtype(tuple(r.shape for r in self.regions)))
-        for name in ("partner", "own", "other"):
+        rows["more"] = more = self.further.shape[1]
+        for name in ("partner", "own", "other", *("further", "further_weights") * bool(more)):
             rows[name] = getattr(self, name)
         for k, region in enumerate(self.regions):
             rows[f"region{k}"] = region.pack()
@@ -132,7 +160,14 @@ def packed(rows: np.ndarray) -> np.ndarray:
 
 def row_dtype(shapes: tuple[RegionShape, ...]) -> np.dtype:
     """The layout of Plan.rows() for regions of these shapes: known before anything is drawn."""
-    return np.dtype(HEAD + [(f"region{k}", *shape.field()) for k, shape in enumerate(shapes)])
+    more = further_of(shapes)
+    others = [("further", "<i4", (more,)), ("further_weights", "<f4", (more,))] if more else []
+    return np.dtype([*HEAD, *others, *((f"region{k}", *shape.field()) for k, shape in enumerate(shapes))])
+
+
+def further_of(shapes: tuple[RegionShape, ...]) -> int:
+    """K of plans with regions of these shapes: how many samples they show beyond the partner, at most."""
+    return max((shape.further for shape in shapes), default=0)
 
 
 def region_offsets(shapes: tuple[RegionShape, ...]) -> tuple[int, ...]:
@@ -144,7 +179,8 @@ def region_offsets(shapes: tuple[RegionShape, ...]) -> tuple[int, ...]:
 def read_rows(rows: np.ndarray, shapes: tuple[RegionShape, ...], image_size: tuple[int, int]) -> Plan:
     """The plan that Plan.rows() packed."""
     regions = tuple(shape.unpack(rows[f"region{k}"]) for k, shape in enumerate(shapes))
-    return Plan(rows["partner"], regions, image_size, rows["own"], rows["other"])
+    others = (rows["further"], rows["further_weights"]) if further_of(shapes) else ()
+    return Plan(rows["partner"], regions, image_size, rows["own"], rows["other"], *others)
 
 
 def untouched(samples: int, image_size: tuple[int, int], shapes: tuple[RegionShape, ...]) -> Plan:
@@ -152,10 +188,22 @@ def untouched(samples: int, image_size: tuple[int, int], shapes: tuple[RegionSha
     return Plan(np.arange(samples), tuple(shape.neutral(samples) for shape in shapes), image_size)
 
 
-def _weights(name: str, values: np.ndarray, samples: int) -> np.ndarray:
+def _further(given: np.ndarray | None, samples: int, more: int) -> np.ndarray:
+    """(N, K) int32; left out, each sample itself."""
+    if given is None:
+        given = np.repeat(np.arange(samples)[:, None], more, axis=1)
+    further = np.array(given, np.int32)
+    if further.shape != (samples, more):
+        raise ValueError(f"further must be ({samples}, {more}), as the regions show, got shape {further.shape}")
+    if further.size and (further.min() < 0 or further.max() >= samples):
+        raise ValueError(f"further must be samples in [0, {samples}), got {further}")
+    return _read_only(further)
+
+
+def _weights(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     weights = np.ascontiguousarray(values, np.float32)
-    if weights.shape != (samples,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(f"{name} must be ({samples},) finite weights >= 0, got {values!r}")
+    if weights.shape != shape or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"{name} must be {shape} finite weights >= 0, got {values!r}")
     return _read_only(weights.copy())
 
 

@@ -7,7 +7,7 @@
 struct Exchange {
   Image image;
   PlanRows rows;
-  int32_t patch, grid_w;  // of a token region; unused by a box
+  int32_t patch, grid_h, grid_w;  // of a token region, see cell_edge(); unused by a box
 };
 
 enum Code { KEEP = 0, FIRST_TAKES = 1, SECOND_TAKES = 2, SWAP = 3 };
@@ -34,7 +34,7 @@ struct TokenRuns {
         patch(p.patch),
         grid_w(p.grid_w),
         width(p.image.width),
-        start((int32_t)((uint32_t)row.y / (uint32_t)p.patch) * p.grid_w),
+        start(cell_of(row.y, p.image.height, p.grid_h, p.patch) * p.grid_w),
         token(0),
         ready(0),
         x0(0),
@@ -55,7 +55,7 @@ struct TokenRuns {
     x0 = x1;
     token += run;
     ready -= run;
-    x1 = token < grid_w ? token * patch : width;
+    x1 = cell_edge(token, width, grid_w, patch);
     if (ready) {
       first_bits >>= run;
       second_bits >>= run;

@@ -9,10 +9,15 @@ struct Image {
   int32_t samples, planes, height, width, pixel_bytes;
 };
 
-// A plan travels as one packed row a sample; its head is the same for every mixer.
+// A plan travels as one packed row a sample; its head is the same for every mixer. Behind it lie `more` samples that
+// show beyond the partner, and as many label weights of theirs.
 struct PlanHead {
   int32_t partner;
   float own, other;
+  int32_t more;
+
+  DEVICE const int32_t* further() const { return (const int32_t*)(this + 1); }
+  DEVICE const float* further_weights() const { return (const float*)(further() + more); }
 };
 
 // Where the rows lie, and where in a row the data of one region begins.
@@ -50,6 +55,18 @@ DEVICE bool pair_row(int64_t r, uint8_t* images, const Image& image, const uint8
   row.a = start + row.first * image.sample_stride;
   row.b = start + row.second * image.sample_stride;
   return true;
+}
+
+// Where cell k of `cells` begins along a side: after k patches of pixels, or, patch 0, for cells of one size.
+DEVICE int32_t cell_edge(int32_t k, int32_t side, int32_t cells, int32_t patch) {
+  if (patch == 0) return (int32_t)((int64_t)k * side / cells);
+  return k < cells ? k * patch : side;
+}
+
+// The cell that holds a pixel.
+DEVICE int32_t cell_of(int32_t at, int32_t side, int32_t cells, int32_t patch) {
+  if (patch == 0) return (int32_t)(((int64_t)(at + 1) * cells - 1) / side);
+  return (int32_t)((uint32_t)at / (uint32_t)patch);
 }
 
 template <int V>

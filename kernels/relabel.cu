@@ -63,5 +63,10 @@ KERNEL relabel_mix(const float* labels, const uint8_t* plan, float* out, MixLabe
     const float *a = labels + i * p.classes, *b = labels + (int64_t)head->partner * p.classes;
     float own = p.keep * head->own, other = p.keep * head->other;
     FOR_EACH_LANE(c, p.classes) out[i * p.classes + c] = p.floor + own * a[c] + other * b[c];
+    for (int32_t k = 0; k < head->more; ++k) {
+      const float* further = labels + (int64_t)head->further()[k] * p.classes;
+      float weight = p.keep * head->further_weights()[k];
+      FOR_EACH_LANE(c, p.classes) out[i * p.classes + c] += weight * further[c];
+    }
   };
 }

@@ -44,7 +44,9 @@ DEVICE int32_t bit_at(const uint32_t* words, int32_t at) { return (int32_t)(word
 // Whether the cells are the mask's own tokens: of the same side, or of one size and without a rest.
 DEVICE bool same_tokens(const RegionData& g, const Cells& p) {
   if (g.grid_h != p.grid_h || g.grid_w != p.grid_w) return false;
-  return p.patch ? g.patch == p.patch : g.patch * g.grid_h == p.height && g.patch * g.grid_w == p.width;
+  if (p.patch || !g.patch)
+    return g.patch == p.patch && (p.patch || (p.height % g.grid_h == 0 && p.width % g.grid_w == 0));
+  return g.patch * g.grid_h == p.height && g.patch * g.grid_w == p.width;
 }
 
 // The partner's share of cell (y, x): of a mask on these cells its own bit, of any other its tokens by area.
@@ -52,10 +54,15 @@ DEVICE double tokens_share(const uint32_t* words, const RegionData& g, int32_t y
   if (same_tokens(g, p)) return bit_at(words, y * g.grid_w + x);
   Cell cell(y, x, p);
   double share = 0.0;
-  for (int32_t ty = (int32_t)(cell.y0 / g.patch); ty < g.grid_h && ty * g.patch < cell.y1; ++ty)
-    for (int32_t tx = (int32_t)(cell.x0 / g.patch); tx < g.grid_w && tx * g.patch < cell.x1; ++tx)
-      if (bit_at(words, ty * g.grid_w + tx))
-        share += cell.covered(ty * g.patch, tx * g.patch, (ty + 1) * g.patch, (tx + 1) * g.patch);
+  for (int32_t ty = cell_of((int32_t)cell.y0, p.height, g.grid_h, g.patch); ty < g.grid_h; ++ty) {
+    int32_t top = cell_edge(ty, p.height, g.grid_h, g.patch), bottom = cell_edge(ty + 1, p.height, g.grid_h, g.patch);
+    if (top >= cell.y1) break;
+    for (int32_t tx = cell_of((int32_t)cell.x0, p.width, g.grid_w, g.patch); tx < g.grid_w; ++tx) {
+      int32_t left = cell_edge(tx, p.width, g.grid_w, g.patch), right = cell_edge(tx + 1, p.width, g.grid_w, g.patch);
+      if (left >= cell.x1) break;
+      if (bit_at(words, ty * g.grid_w + tx)) share += cell.covered(top, left, bottom, right);
+    }
+  }
   return share;
 }
 

@@ -22,5 +22,14 @@ KERNEL targets(const int32_t* labels, const uint8_t* plan, float* out, Targets p
       if (c == b) value += p.keep * head->other + p.shift;
       out[i * p.classes + c] = known ? value : p.unknown;
     }
+    for (int32_t k = 0; k < head->more; ++k) {  // RICAP's third and fourth
+      int32_t further = labels[head->further()[k]];
+      float value = p.keep * head->further_weights()[k] + p.shift;
+      if (0 <= further && further < p.classes) {
+        if (IN_THIS_LANE(further)) out[i * p.classes + further] += value;
+      } else {
+        FOR_EACH_LANE(c, p.classes) out[i * p.classes + c] = p.unknown;
+      }
+    }
   };
 }

@@ -58,10 +58,10 @@ COMMANDS = {
 NUMPY_ONLY = (
     "mixers/",
     "plan.py",
-    "regions.py",
+    "regions/",
     "label_maps.py",
     "labels.py",
-    "reference.py",
+    "reference/",
     "checks.py",
     "mixing.py",
 )

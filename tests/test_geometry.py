@@ -12,7 +12,7 @@ from torchvision import transforms
 from dali_tokenmix import reference
 from dali_tokenmix.runtime import mirror, normalise, resize
 from dali_tokenmix.runtime.arrays import view
-from dali_tokenmix.runtime.mix import images_of
+from dali_tokenmix.runtime.images import images_of
 
 RGB = np.zeros((4, 4, 3), np.uint8)
 

@@ -14,7 +14,7 @@ import dali_tokenmix as dtm
 from dali_tokenmix import runtime
 from dali_tokenmix.runtime import grid, host, sources
 from dali_tokenmix.runtime.arrays import view
-from dali_tokenmix.runtime.mix import images_of
+from dali_tokenmix.runtime.images import images_of
 from dali_tokenmix.runtime.work import Work
 from tests.helpers import provenance, random_plan
 from tests.test_relabel import label_maps

@@ -9,8 +9,8 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from dali_tokenmix.runtime import cuda, mix, params, sources
-from dali_tokenmix.runtime.mix import Images
+from dali_tokenmix.runtime import blend, cuda, params, sources
+from dali_tokenmix.runtime.images import Images
 from tests import cupy_launch
 from tests.compiled import ALL_KERNELS
 from tests.test_grid import everything
@@ -38,13 +38,13 @@ def launches():
         return noting
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("mix", "score", "relabel", "resize", "normalise", "draw"):
+        for name in ("mix", "exchange", "blend", "score", "relabel", "resize", "normalise", "draw"):
             module = import_module(f"dali_tokenmix.runtime.{name}")
             patch.setattr(module, "launch", note(module.launch))
         everything()
-        patch.setattr(mix, "vector_alignment", lambda device: 16)
+        patch.setattr(blend, "vector_alignment", lambda device: 16)
         for width in (1, 2, 4, 8, 16):
-            patch.setattr(mix.Images, "widest", lambda self, least, width=width: max(width, least))
+            patch.setattr(Images, "widest", lambda self, least, width=width: max(width, least))
             everything(size=(32, 64))
     return found
 

@@ -13,9 +13,9 @@ import dali_tokenmix as dtm
 from dali_tokenmix import reference
 from dali_tokenmix.plan import Plan
 from dali_tokenmix.regions import Blend, Box, Tokens
-from dali_tokenmix.runtime import host, mix
+from dali_tokenmix.runtime import host
 from dali_tokenmix.runtime.arrays import view
-from dali_tokenmix.runtime.mix import images_of
+from dali_tokenmix.runtime.images import Images, images_of
 from tests.helpers import (
     ARRANGEMENTS,
     LIBRARIES,
@@ -90,6 +90,28 @@ def test_tokens_of_every_size(patch_size, device):
     size = (61, 67)  # primes: no patch size but 1 divides them; at 1 a row of tokens is longer than two words of bits
     plan = token_plan(rng, some_pairs(rng, 4), size, patch_size)
     check_mixes_as_defined(plan, provenance(4, *size), ARRANGEMENTS["nhwc"], device=device)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((7, 7), (7, 7)), ((61, 40), (7, 7)), ((13, 97), (5, 70)), ((9, 8), (1, 3))]
+)
+def test_cells_of_one_size(size, grid, device):
+    """patch_size 0: cell k of a side begins at pixel k * side // cells."""
+    rng = np.random.default_rng(7)
+    partner = some_pairs(rng, 4)
+    bits = rng.integers(0, 2, (4, *grid)).astype(np.uint8) * (partner != np.arange(4))[:, None, None].astype(np.uint8)
+    plan, images = Plan(partner, (Tokens(bits, 0),), size), provenance(4, *size)
+    expected = images.copy()
+    for n, y, x in np.ndindex(bits.shape):
+        rows, columns = (
+            slice(k * side // cells, (k + 1) * side // cells) for k, side, cells in zip((y, x), size, grid, strict=True)
+        )
+        if bits[n, y, x]:
+            expected[n, rows, columns] = images[partner[n], rows, columns]
+    np.testing.assert_array_equal(reference.mixed(plan, images), expected)
+    np.testing.assert_allclose(plan.other, (expected[..., 0] != np.arange(4)[:, None, None]).mean((1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(plan.sources(), expected[..., 0])
+    check_mixes_as_defined(plan, images, ARRANGEMENTS["nhwc"], device=device)
 
 
 @pytest.mark.parametrize("columns", [1, 31, 32, 33, 63, 64, 65, 96, 130])
@@ -216,7 +238,7 @@ def test_no_access_is_wider_than_its_address_allows(kind, arrangement, strict_li
 def test_all_widths_of_access_exchange_the_same(width, kind, strict_library, monkeypatch, capfd):
     """Rows of 64 bytes take every width; tokens and boxes begin and end where it does not divide."""
     monkeypatch.setattr(host, "kernels", lambda: strict_library)
-    monkeypatch.setattr(mix.Images, "widest", lambda self, least: width)
+    monkeypatch.setattr(Images, "widest", lambda self, least: width)
     for seed in range(20):
         plan = random_plan(kind, np.random.default_rng(seed), 4, (6, 64), patch_size=5)
         images = provenance(4, 6, 64, channels=1)

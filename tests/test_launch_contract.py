@@ -13,7 +13,7 @@ import dali_tokenmix as dtm
 from dali_tokenmix.plan import region_offsets, row_dtype
 from dali_tokenmix.runtime import cuda, host, launch, mix, params, sources
 from dali_tokenmix.runtime.arrays import View, contiguous_strides
-from dali_tokenmix.runtime.mix import images_of
+from dali_tokenmix.runtime.images import Images, images_of
 from tests.compiled import ALL_KERNELS, build
 from tests.test_grid import everything
 
@@ -42,7 +42,7 @@ def launches():
         patch.setattr(host, "VECTOR_ALIGNMENT", 16)
         everything(size=(32, 64))
         for width in (1, 2, 4, 8, 16):
-            patch.setattr(mix.Images, "widest", lambda self, least, width=width: max(width, least))
+            patch.setattr(Images, "widest", lambda self, least, width=width: max(width, least))
             everything(size=(32, 64))
     found = {}
     for name, *rest in recorder.launches:

@@ -243,7 +243,7 @@ def three(**options):
 
 def which_region(plan):
     """(N,) the region that gives a sample something, -1 for none; fails if there are several."""
-    touched = np.array([region.share(len(plan), plan.image_size) > 0 for region in plan.regions])
+    touched = np.array([region.shares(len(plan), plan.image_size)[:, 0] > 0 for region in plan.regions])
     assert (touched.sum(axis=0) <= 1).all()
     return np.where(touched.any(axis=0), touched.argmax(axis=0), -1)
 

@@ -86,6 +86,19 @@ def test_weights_are_the_shares_of_the_maps_that_show(name, samples):
         np.testing.assert_array_equal(scored.mask(), plan.mask())
 
 
+@pytest.mark.parametrize(("cells", "size"), [((7, 7), (70, 91)), ((7, 5), (41, 64)), ((3, 7), (7, 7))])
+@pytest.mark.parametrize("grid", [(7, 7), (7, 5), (4, 9), (1, 1)])
+def test_masks_of_cells_of_one_size_are_scored_as_defined(cells, size, grid):
+    rng = np.random.default_rng(5)
+    bits = rng.integers(0, 2, (4, *cells)).astype(np.uint8)
+    plan = dtm.Plan(np.arange(4)[::-1], (Tokens(bits, 0),), size)
+    maps = rng.random((4, *grid)).astype(np.float32)
+    own, other = reference.scored(reference.cell_shares(plan, grid), maps, plan.partner)
+    scored = dtm.scored(plan, maps)
+    np.testing.assert_allclose(scored.own, own, atol=1e-6)
+    np.testing.assert_allclose(scored.other, other, atol=1e-6)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(sorted(MIXERS)), st.integers(1, 7), *[st.integers(41, 90)] * 2, st.integers(0, 999))
 def test_weights_are_the_definitions_on_any_size_and_any_grid(name, samples, height, width, seed):

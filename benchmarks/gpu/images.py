@@ -14,7 +14,7 @@ import dali_tokenmix as dtm
 from dali_tokenmix import reference, runtime
 from dali_tokenmix.plan import Plan, region_offsets
 from dali_tokenmix.runtime.arrays import view
-from dali_tokenmix.runtime.mix import images_of
+from dali_tokenmix.runtime.images import images_of
 
 from .cases import Case
 from .place import Cpu

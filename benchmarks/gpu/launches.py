@@ -12,7 +12,8 @@ from unittest import mock
 from dali_tokenmix.runtime.launch import launch
 from dali_tokenmix.runtime.work import Work
 
-CALLERS = ("dali_tokenmix.runtime.mix", "dali_tokenmix.runtime.relabel", "dali_tokenmix.runtime.score")
+RUNTIME = "dali_tokenmix.runtime."
+HOST_ONLY = ("resize", "normalise", "draw")  # modules whose kernels a GPU leaves to DALI, or the host draws with
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def recorded(width: int | None = None) -> Iterator[list[Launch]]:
         made[-1].again()
 
     with contextlib.ExitStack() as stack:
-        for module in CALLERS:  # from sys.modules: runtime.score is a function
-            stack.enter_context(mock.patch.object(sys.modules[module], "launch", record))
+        for name, module in list(sys.modules.items()):
+            ours = name.startswith(RUNTIME) and name.removeprefix(RUNTIME) not in HOST_ONLY
+            if ours and getattr(module, "launch", None) is launch:
+                stack.enter_context(mock.patch.object(module, "launch", record))
         yield made

@@ -19,7 +19,7 @@ from dali_tokenmix import runtime
 from dali_tokenmix.labels import scored_rows
 from dali_tokenmix.plan import packed, region_offsets
 from dali_tokenmix.runtime.arrays import view
-from dali_tokenmix.runtime.mix import images_of
+from dali_tokenmix.runtime.images import images_of
 
 from .each import ways
 from .masks import block_mask

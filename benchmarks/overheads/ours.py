@@ -16,7 +16,7 @@ from dali_tokenmix.label_maps import check_ids, token_grid, token_sides
 from dali_tokenmix.plan import region_offsets
 from dali_tokenmix.planner import BatchPlanner, boxes_of
 from dali_tokenmix.runtime.arrays import View, view
-from dali_tokenmix.runtime.mix import images_of
+from dali_tokenmix.runtime.images import images_of
 from dali_tokenmix.supervision import BY_LABELS
 
 from .given import Given

@@ -1,8 +1,8 @@
 """Mixers: each draws a Plan. A new one is a file with shapes() and draw(), and a line here."""
 
-from .choice import Choice
-from .cutmix import CutMix
-from .mixup import MixUp
-from .token_mix import TokenMix
+from .choice import Choice as Choice
+from .cutmix import CutMix as CutMix
+from .mixup import MixUp as MixUp
+from .token_mix import TokenMix as TokenMix
 
-__all__ = ["Choice", "CutMix", "MixUp", "TokenMix"]
+__all__ = [name for name, value in list(vars().items()) if isinstance(value, type)]

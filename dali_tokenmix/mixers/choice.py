@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import checks
 from ..checks import choice, number
-from ..plan import Batch, Plan, untouched
+from ..plan import Batch, Plan, further_of, untouched
 from ..regions import Region, RegionShape, Size
 from .pairing import flipped
 
@@ -72,6 +72,7 @@ class Choice:
         else:
             which = drawn[np.minimum(np.arange(batch.samples), flipped(batch))]
         partner = np.arange(batch.samples)
+        further = np.repeat(partner[:, None], further_of(self.shapes(batch.image_size)), axis=1)
         regions: list[Region] = []
         for k, mixer in enumerate(self.mixers):
             mine = which == k
@@ -80,5 +81,7 @@ class Choice:
             else:
                 plan = untouched(batch.samples, batch.image_size, mixer.shapes(batch.image_size))
             partner = np.where(mine, plan.partner, partner)
+            more = plan.further.shape[1]
+            further[:, :more] = np.where(mine[:, None], plan.further, further[:, :more])
             regions += [region.only(mine) for region in plan.regions]
-        return Plan(partner, tuple(regions), batch.image_size)
+        return Plan(partner, tuple(regions), batch.image_size, further=further)

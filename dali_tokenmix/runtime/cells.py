@@ -16,6 +16,8 @@ def cells(
     """Cells of shares.cuh. patch: 0 for cells of one size. Raises ValueError for more regions than it holds."""
     if len(shapes) > MOST_REGIONS:
         raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(shapes)}")
+    if strangers := [type(shape).__name__ for shape in shapes if type(shape) not in KINDS]:
+        raise ValueError(f"a plan that is scored has regions of tokens, boxes or blends, got {', '.join(strangers)}")
     regions = [_region(shape, offset) for shape, offset in zip(shapes, offsets, strict=True)]
     return (*image_size, *grid, patch, len(regions), regions + [(0,) * 5] * (MOST_REGIONS - len(regions)))
 

@@ -37,7 +37,7 @@ CELLS = _struct(
 TOP_K = _struct(("samples", "i4"), ("k", "i4"), ("map_h", "i4"), ("map_w", "i4"), ("classes", "i4"))
 
 STRUCTS = {
-    "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_w", "i4")),
+    "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_h", "i4"), ("grid_w", "i4")),
     "Mirror": _struct(("image", IMAGE)),
     "Resize": _struct(
         ("samples", "i4"),

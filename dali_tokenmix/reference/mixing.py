@@ -1,0 +1,44 @@
+"""The definitions of the kernels that mix: what each region makes of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..plan import Plan
+from ..regions import Blend, Box, Tokens
+
+Definition = Callable[[Any, Plan, np.ndarray, np.ndarray], None]  # of a region: plan, clean images, out
+
+
+def mixed(plan: Plan, images: np.ndarray) -> np.ndarray:
+    """A mixed copy of (N, H, W, C) images: every region of the plan, one after the other."""
+    out = images.copy()
+    for region in plan.regions:
+        DEFINITIONS[type(region)](region, plan, images, out)
+    return out
+
+
+def exchanged(region: Box | Tokens, plan: Plan, images: np.ndarray, out: np.ndarray) -> None:
+    """The partner's pixels where the mask is 1."""
+    shown = region.mask(plan.image_size).pixels(plan.image_size).astype(bool)[..., None]
+    out[:] = np.where(shown, images[plan.partner], out)
+
+
+def blend(region: Blend, plan: Plan, images: np.ndarray, out: np.ndarray) -> None:
+    """blended() wherever the weight is not 0."""
+    for i, weight in enumerate(region.weight):
+        if weight:
+            out[i] = blended(images[i], images[plan.partner[i]], weight)
+
+
+def blended(own: np.ndarray, other: np.ndarray, weight: np.float32) -> np.ndarray:
+    """(1 - weight) * own + weight * other in float32; uint8 and float16 by rounding to nearest, ties to even."""
+    weight = np.float32(weight)
+    total = (np.float32(1) - weight) * own.astype(np.float32) + weight * other.astype(np.float32)
+    return (np.rint(total) if own.dtype.kind == "u" else total).astype(own.dtype)
+
+
+DEFINITIONS: dict[type, Definition] = {Box: exchanged, Tokens: exchanged, Blend: blend}

@@ -1,0 +1,13 @@
+"""What happens where: Tokens (a bit mask on the patch grid), Box (pixels), Blend (a weight). A file each.
+
+A region holds the data of a batch; its shape (TokenGrid, BoxShape, BlendShape) says how a sample's data is packed
+into a plan row, and is known before anything is drawn.
+"""
+
+from .base import Region, RegionShape, SampleMask, Size
+from .blend import Blend, BlendShape
+from .box import Box, BoxShape
+from .tokens import TokenGrid, Tokens
+
+__all__ = ["Blend", "BlendShape", "Box", "BoxShape", "Region", "RegionShape", "SampleMask", "Size"]
+__all__ += ["TokenGrid", "Tokens"]
