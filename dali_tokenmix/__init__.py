@@ -9,9 +9,10 @@ from .mixers import *  # noqa: F403  # its own list of names
 from .mixers import __all__ as _mixers
 from .mixing import apply, draw
 from .plan import Plan
+from .saliency import Saliency
 
 __version__ = "0.1.0"
-__all__ = ["Loader", "Plan"]
+__all__ = ["Loader", "Plan", "Saliency"]
 __all__ += _mixers
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
 __all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]

@@ -4,6 +4,7 @@
 #include "block_mask.cu"
 #include "crop_maps.cu"
 #include "exchange.cu"
+#include "luminance.cu"
 #include "mirror.cu"
 #include "normalise.cu"
 #include "relabel.cu"
@@ -35,6 +36,7 @@ SIZE_OF(Pool)
 SIZE_OF(Softmax)
 SIZE_OF(MixLabels)
 SIZE_OF(TokenLabels)
+SIZE_OF(Luminance)
 SIZE_OF(Mirror)
 SIZE_OF(Resize)
 SIZE_OF(Normalise)

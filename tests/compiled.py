@@ -20,6 +20,7 @@ KERNELS = {
         f"blend_{name}_{width}" for name, item in (("uint8", 1), ("float16", 2), ("float32", 4)) for width in (item, 16)
     },
     "exchange": {f"exchange_{region}_{width}" for region in ("tokens", "box") for width in (1, 2, 4, 8, 16)},
+    "luminance": {f"luminance_{name}" for name in ("uint8", "float16", "float32")},
     "targets": {"targets"},
     "mirror": {"mirror"},
     "normalise": {"normalise_float32", "normalise_float16"},

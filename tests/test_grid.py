@@ -15,6 +15,7 @@ from dali_tokenmix import runtime
 from dali_tokenmix.runtime import grid, host, sources
 from dali_tokenmix.runtime.arrays import view
 from dali_tokenmix.runtime.images import images_of
+from dali_tokenmix.runtime.luminance import luminance
 from dali_tokenmix.runtime.work import Work
 from tests.helpers import provenance, random_plan
 from tests.test_relabel import label_maps
@@ -43,6 +44,8 @@ def everything(n=6, size=(70, 52), classes=37):
                 images = provenance(n, *size, dtype=dtype)
                 images = images if layout == "NHWC" else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
                 plan = random_plan(kind, np.random.default_rng(1), n, size, patch_size=5)
+                planes = made[kind, "luminance", dtype, layout] = np.empty((n, 9, 7), np.float32)
+                luminance(view("images", images), view("planes", planes), layout)
                 made[kind, dtype, layout] = dtm.apply(plan, images, layout=layout)
         # rows that begin where 16 bytes may be read at once, and end where they may not
         whole = np.zeros((n, size[0], 64, 3), np.uint8)

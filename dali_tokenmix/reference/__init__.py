@@ -4,13 +4,15 @@ Tests hold the kernels that make pixels and draw to it bit for bit, and those th
 order, to 1e-6.
 """
 
+from .content import luminance
 from .draws import Words, block_mask, philox4x32, taylor_exp
 from .geometry import mirrored, normalised, resize_weights, resized
 from .labels import cell_shares, crop_labels, dense_maps, roi_align, scored, soft_targets
 from .mixing import blended, mixed
 
-__all__ = ["Words", "blended", "block_mask", "cell_shares", "crop_labels", "dense_maps", "mirrored", "mixed"]
+__all__ = ["Words", "blended", "block_mask", "cell_shares", "crop_labels", "dense_maps", "luminance", "mirrored"]
 __all__ += [
+    "mixed",
     "normalised",
     "philox4x32",
     "resize_weights",

@@ -56,6 +56,7 @@ STRUCTS = {
         ("mean", "f4", (3,)),
         ("scale", "f4", (3,)),
     ),
+    "Luminance": _struct(("image", IMAGE), ("grid_h", "i4"), ("grid_w", "i4")),
     "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
     "BlockMask": _struct(
         ("log_aspect", "f8"),
