@@ -16,9 +16,10 @@ __all__ = ["Loader", "Plan", "Saliency"]
 __all__ += _mixers
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
 __all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]
+__all__ += ["nn"]
 
 if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
-    from . import dynamic, fn, frameworks, losses, sources
+    from . import dynamic, fn, frameworks, losses, nn, sources
     from .label_store import LabelStore
     from .label_store.importer import import_labels
     from .label_store.maker import make_labels
@@ -41,7 +42,7 @@ LAZY = {
 
 def __getattr__(name: str) -> Any:
     try:
-        if name in ("dynamic", "fn", "frameworks", "losses", "sources"):
+        if name in ("dynamic", "fn", "frameworks", "losses", "nn", "sources"):
             return import_module(f".{name}", __name__)
         if name in LAZY:
             return getattr(import_module(LAZY[name], __name__), name)

@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "torch": {
         "teacher",
         "frameworks",
+        "nn",
         "losses.py",
         "loader.py",
         "run.py",
