@@ -403,7 +403,7 @@ def test_refusals(model, layers, options, error, message):
         (torch.zeros(0, 3), ValueError, "labels must be"),
         (torch.tensor(3), ValueError, "labels must be"),
         (torch.full((2, 3), -1.0), ValueError, "rows of labels must be"),
-        (dtm.TokenTargets(torch.ones(2, 3), 0, 0), TypeError, "got TokenTargets"),
+        (dtm.TokenTargets(torch.ones(2, 3), 0, 0), TypeError, "TokenTargets: MixToken"),
     ],
 )
 def test_labels_that_do_not_fit(labels, error, message):

@@ -24,6 +24,7 @@ reveal_type(dtm.LabelStore.open)
 reveal_type(dtm.fn.token_mix)
 reveal_type(dtm.make_labels)
 reveal_type(dtm.losses.TokenLabelingLoss)
+reveal_type(dtm.nn.ManifoldMixup)
 reveal_type(dtm.sources.Folder)
 reveal_type(dtm.dynamic.token_mix)
 reveal_type(dtm.IMAGENET_MEAN)
@@ -46,7 +47,7 @@ def test_a_script_of_a_user_is_checked_under_strict(tmp_path):
     assert [error.split("  [")[0] for error in errors] == [
         'Unexpected keyword argument "batchsize" for "Loader"; did you mean "batch_size"?'
     ], ran.stdout
-    assert len(seen) == 12
+    assert len(seen) == 13
     assert not [known for known in seen if known == "Any"], ran.stdout
     for known, expected in zip(
         seen,

@@ -1,4 +1,4 @@
-"""What mixing in a network shares: a batch is begun, a hook mixes its hidden state once, the batch ends."""
+"""What ManifoldMixup and MixToken share: a batch is begun, a hook mixes its hidden state once, the batch ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Batch:
 
 
 class InNetwork(ABC):
-    """Base of ManifoldMixup. Subclasses say what is drawn, and how a hidden state is mixed.
+    """Base of both. Subclasses say what is drawn, and how a hidden state is mixed.
 
     Attributes:
         plan: of the batch begun last; it leaves all alone where the model was in eval mode. None before the first.
@@ -93,7 +93,7 @@ class InNetwork(ABC):
         if self._open:
             raise RuntimeError("begin() again before end(): a batch is begun, passed through the model, and ended")
         if isinstance(labels, TokenTargets):
-            raise TypeError("labels must be class ids or rows, got TokenTargets")
+            raise TypeError("labels must be class ids or rows, got TokenTargets: MixToken mixes labels of tokens")
         given = torch.as_tensor(labels)
         if given.ndim not in (1, 2) or 0 in given.shape:
             raise ValueError(f"labels must be (N,) class ids or (N, C) rows, got shape {tuple(given.shape)}")

@@ -1,0 +1,171 @@
+"""MixToken: CutMix of patch tokens (Jiang et al., NeurIPS 2021, arXiv 2104.10858)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..checks import choice, integer
+from ..label_maps import TokenTargets
+from ..mixers import CutMix
+from ..mixing import draw
+from ..plan import Plan, untouched
+from ..regions import BoxShape, TokenGrid
+from .in_network import InNetwork
+
+
+class MixToken(InNetwork):
+    """A box of the partner's tokens replaces the same box, after patch embedding (Jiang et al., arXiv 2104.10858).
+
+    The mixer draws on the token grid, a token being its pixel: boxes have whole tokens. Image labels are weighed by the
+    share of the tokens, labels of tokens go with their tokens.
+
+        mix = dtm.nn.MixToken(model, num_classes=1000)
+        for images, labels in loader:
+            with mix(labels) as targets:
+                logits = model(images)
+
+    Args:
+        model: the network. torch.compile and DistributedDataParallel may be around it, before or after this.
+        layer: the module whose output is mixed, as named_modules() has it: (N, T, C) tokens row by row, or a map
+            (N, gh, gw, C) or (N, C, gh, gw).
+        grid: (rows, columns) of tokens, or one number for both. None: the layer's grid_size, which timm's PatchEmbed
+            has. It may be set anew between batches, for images of another size.
+        prefix_tokens: how many class and register tokens come before the others in (N, T, C); they are left alone. 0
+            for a patch embedding, which has none yet.
+        layout: "NHWC" or "NCHW" of a map; only needed where the shape leaves it open.
+        mixer: what draws boxes and partners: CutMix, or TokenMix, whose patch_size then counts tokens. The paper has
+            lambda ~ Beta(1, 1), CutMix's own.
+        num_classes, smoothing, seed: as in ManifoldMixup.
+
+    The released code draws one box for a batch and pairs by flipping it: CutMix(mode="batch"). It changes the output
+    tokens back before the token loss, which then takes labels as they were: the same sum, in another order.
+
+    Raises TypeError or ValueError for arguments that do not fit, ValueError for an unknown layer, with those near it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layer: str = "patch_embed",
+        grid: int | tuple[int, int] | None = None,
+        prefix_tokens: int = 0,
+        layout: Literal["NHWC", "NCHW"] | None = None,
+        mixer: Any = CutMix(1.0),  # noqa: B008  # frozen
+        num_classes: int | None = None,
+        smoothing: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.prefix_tokens = integer("prefix_tokens", prefix_tokens, at_least=0)
+        choice("layout", layout, (None, "NHWC", "NCHW"))
+        self.layout = layout
+        super().__init__(model, [layer], mixer=mixer, num_classes=num_classes, smoothing=smoothing, seed=seed)
+        try:
+            self.grid = self._own_grid() if grid is None else grid
+        except (TypeError, ValueError):
+            self.remove()
+            raise
+
+    def begin(self, labels: Any, *, seed: int | None = None) -> Any:
+        """As of ManifoldMixup; labels may be TokenTargets too, and targets are TokenTargets then.
+
+        Raises what that raises, and ValueError for labels of tokens of another grid.
+        """
+        if not isinstance(labels, TokenTargets):
+            return super().begin(labels, seed=seed)
+        targets = super().begin(labels.targets, seed=seed)
+        try:
+            return TokenTargets(targets, *(self.mixed(torch.as_tensor(part)) for part in labels[1:]))
+        except ValueError:
+            self._open = False
+            raise
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of tokens."""
+        return self._grid
+
+    @grid.setter
+    def grid(self, given: int | tuple[int, int]) -> None:
+        sides = tuple(given) if isinstance(given, tuple | list) else (given, given)
+        if len(sides) != 2:
+            raise ValueError(f"grid must be (rows, columns) or one number for both, got {given!r}")
+        grid = integer("grid", sides[0], at_least=1), integer("grid", sides[1], at_least=1)
+        for shape in self.mixer.shapes(grid):
+            if not isinstance(shape, BoxShape | TokenGrid):
+                raise ValueError(f"mixer must give each token to one sample, as CutMix does, got {self.mixer!r}")
+            if isinstance(shape, TokenGrid) and shape.patch_size > min(grid):
+                raise ValueError(
+                    f"mixer must fit the grid of {grid[0]} x {grid[1]} tokens, its patch_size counts tokens: "
+                    f"TokenMix(patch_size=1), got {self.mixer!r}"
+                )
+        self._grid = grid
+
+    def mixed(self, values: Tensor) -> Tensor:
+        """What belongs to tokens, from whoever shows there in the batch begun last: (N, T, ...) or (N, gh, gw, ...).
+
+        For labels of tokens of any kind: dense (N, T, C), or class ids (N, T, k) and their probabilities; without
+        a class token. In eval mode they stay as they are.
+
+        Raises RuntimeError before the first batch, ValueError for values of another grid.
+        """
+        if self.plan is None:
+            raise RuntimeError("mixed() before begin(): there is no batch to mix like")
+        rows, columns = self.grid
+        flat = tuple(values.shape[:2]) == (len(self.plan), rows * columns)
+        if not flat and tuple(values.shape[:3]) != (len(self.plan), rows, columns):
+            raise ValueError(
+                f"values must be ({len(self.plan)}, {rows * columns}, ...) or ({len(self.plan)}, {rows}, {columns}, "
+                f"...), got shape {tuple(values.shape)}"
+            )
+        partner = torch.from_numpy(self.plan.partner.astype(np.int64)).to(values.device, non_blocking=True)
+        mask = torch.from_numpy(self.tensor_of(self.plan)).to(values.device, non_blocking=True)
+        mask = mask.flatten(1) if flat else mask
+        return _chosen(values, partner, mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim)))
+
+    def drawn(self, samples: int, seed: int) -> tuple[Plan, str]:
+        """The plan of draw(mixer, samples, grid, seed)."""
+        return draw(self.mixer, samples, self.grid, seed), self.layers[0]
+
+    def untouched(self, samples: int) -> Plan:
+        """No token for anybody else."""
+        return untouched(samples, self.grid, self.mixer.shapes(self.grid))
+
+    def tensor_of(self, plan: Plan) -> np.ndarray:
+        """(N, gh, gw) bool: where the partner's tokens show."""
+        return plan.pixel_mask().astype(bool)
+
+    def mix_hidden(self, hidden: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
+        """The partner's tokens where weight says so."""
+        return _chosen(hidden, partner, self._as(tuple(hidden.shape), weight))
+
+    def _own_grid(self) -> tuple[int, int]:
+        grid = getattr(self.model.get_submodule(self.layers[0]), "grid_size", None)
+        if grid is None:
+            raise ValueError(f"grid must be given as (rows, columns): layer {self.layers[0]!r} has no grid_size")
+        return int(grid[0]), int(grid[1])
+
+    def _as(self, shape: tuple[int, ...], mask: Tensor) -> Tensor:
+        """The mask (N, gh, gw) in the layer's own shape, 1 where that has channels."""
+        (rows, columns), prefix = self.grid, self.prefix_tokens
+        if len(shape) == 3 and shape[1] == prefix + rows * columns:
+            return functional.pad(mask.flatten(1), (prefix, 0))[:, :, None]
+        layouts = {"NHWC": shape[1:3], "NCHW": shape[2:4]} if len(shape) == 4 and not prefix else {}
+        fitting = [name for name, sides in layouts.items() if sides == self.grid and self.layout in (None, name)]
+        if not fitting:
+            raise ValueError(
+                f"layer {self.layers[0]!r} must give (N, {prefix + rows * columns}, C), prefix_tokens={prefix} and a "
+                f"grid of {rows} x {columns}, or a map of that grid without a prefix, got shape {shape}"
+            )
+        if len(fitting) == 2:
+            raise ValueError(f"layout must be 'NHWC' or 'NCHW' for a map of shape {shape}, which may be either")
+        return mask[..., None] if fitting == ["NHWC"] else mask[:, None]
+
+
+def _chosen(values: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, values.index_select(0, partner), values)
