@@ -8,6 +8,7 @@ import numpy as np
 
 from . import checks
 from .checks import integer
+from .placing import placed
 from .plan import Batch, Plan, region_offsets
 from .runtime import apply_plan
 from .runtime.arrays import view
@@ -19,7 +20,15 @@ def generator(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=integer("seed", seed, at_least=0, at_most=2**64 - 1)))
 
 
-def draw(mixer: Any, n: int, image_size: int | tuple[int, int], seed: int = 0, *, valid: int | None = None) -> Plan:
+def draw(
+    mixer: Any,
+    n: int,
+    image_size: int | tuple[int, int],
+    seed: int = 0,
+    *,
+    valid: int | None = None,
+    maps: Any = None,
+) -> Plan:
     """The plan a mixer draws for a batch.
 
     Args:
@@ -28,9 +37,18 @@ def draw(mixer: Any, n: int, image_size: int | tuple[int, int], seed: int = 0, *
         image_size: height and width in pixels, or one number for both.
         seed: in [0, 2**64). Equal seeds draw equal plans.
         valid: only the first so many samples are mixed, all of them if left out.
+        maps: (n, h, w) of the samples, for a mixer that looks at them: saliency for SaliencyMix, such as Saliency()
+            gives, attention for AttentiveCutMix, such as Teacher.attention() gives. A dict of both, by these names, for
+            one that takes both (Choice).
 
-    Raises TypeError or ValueError for an argument out of range, ValueError where the mixer cannot fit the image.
+    Raises TypeError or ValueError for an argument out of range, ValueError where the mixer cannot fit the image, and
+    for maps that are missing or do not fit.
     """
+    return placed(drawn(mixer, n, image_size, seed, valid=valid), maps)
+
+
+def drawn(mixer: Any, n: int, image_size: int | tuple[int, int], seed: int = 0, *, valid: int | None = None) -> Plan:
+    """The plan as the mixer draws it: what is to be placed by maps is not yet."""
     checks.mixer("mixer", mixer)
     size = checks.image_size(image_size)
     n = integer("n", n, at_least=1)

@@ -7,6 +7,7 @@
 #include "luminance.cu"
 #include "mirror.cu"
 #include "normalise.cu"
+#include "place.cu"
 #include "relabel.cu"
 #include "resize.cu"
 #include "roi_weights.cu"
@@ -37,6 +38,7 @@ SIZE_OF(Softmax)
 SIZE_OF(MixLabels)
 SIZE_OF(TokenLabels)
 SIZE_OF(Luminance)
+SIZE_OF(Place)
 SIZE_OF(Mirror)
 SIZE_OF(Resize)
 SIZE_OF(Normalise)

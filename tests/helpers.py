@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dali_tokenmix.plan import Plan
-from dali_tokenmix.regions import Blend, Box, TokenGrid, Tokens
+from dali_tokenmix.regions import Blend, Box, PeakBox, TokenGrid, Tokens, TopTokens
 
 LIBRARIES = ("native", "torch")  # native: NumPy on the CPU, CuPy on a GPU
 
@@ -123,6 +123,19 @@ def blend_plan(rng: np.random.Generator, partner: np.ndarray, size: tuple[int, i
     """Each sample its own weight; some are 0 or 1."""
     weight = np.clip(rng.uniform(-0.2, 1.2, len(partner)), 0, 1) * (partner != np.arange(len(partner)))
     return Plan(partner, (Blend(weight.astype(np.float32)),), size)
+
+
+def unplaced_plan(kind: str, rng: np.random.Generator, n: int, size: tuple[int, int], grid=(7, 5)) -> Plan:
+    """Boxes ("box") or tokens ("tokens") that maps are yet to place; each sample its own size, perhaps none."""
+    partner = some_pairs(rng, n, self_partners=int(n > 2))
+    paired = partner != np.arange(n)
+    if kind == "box":
+        boxes = np.zeros((n, 4), np.int32)
+        boxes[:, 2:] = rng.integers(0, np.array(size) + 1, (n, 2)) * paired[:, None]
+        return Plan(partner, (PeakBox(boxes, None),), size)
+    count = rng.integers(0, grid[0] * grid[1] + 1, n) * paired
+    bits = (np.arange(grid[0] * grid[1]) < count[:, None]).astype(np.uint8).reshape(n, *grid)
+    return Plan(partner, (TopTokens(bits, 0),), size)
 
 
 def random_plan(kind: str, rng: np.random.Generator, n: int, size: tuple[int, int], patch_size: int = 3) -> Plan:

@@ -12,12 +12,13 @@ import pytest
 
 import dali_tokenmix as dtm
 from dali_tokenmix import runtime
+from dali_tokenmix.placing import placed
 from dali_tokenmix.runtime import grid, host, sources
 from dali_tokenmix.runtime.arrays import view
 from dali_tokenmix.runtime.images import images_of
 from dali_tokenmix.runtime.luminance import luminance
 from dali_tokenmix.runtime.work import Work
-from tests.helpers import provenance, random_plan
+from tests.helpers import provenance, random_plan, unplaced_plan
 from tests.test_relabel import label_maps
 
 
@@ -61,6 +62,8 @@ def everything(n=6, size=(70, 52), classes=37):
     ids, scores = label_maps(rng, n, 3, 9, 7, classes)
     labels = dtm.crop_labels(ids, scores, boxes, num_classes=classes)
     token_ids, probabilities = dtm.token_labels(plan, ids, scores, boxes, flips, num_classes=classes)
+    for kind in ("box", "tokens"):
+        made["placed", kind] = placed(unplaced_plan(kind, np.random.default_rng(2), n, size), maps).rows()
     made |= {
         "mirror": mirrored,
         "resize": runtime.resize(crops, flips, (33, 45)),

@@ -38,7 +38,18 @@ def launches():
         return noting
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("mix", "exchange", "blend", "luminance", "score", "relabel", "resize", "normalise", "draw"):
+        for name in (
+            "mix",
+            "exchange",
+            "blend",
+            "luminance",
+            "place",
+            "score",
+            "relabel",
+            "resize",
+            "normalise",
+            "draw",
+        ):
             module = import_module(f"dali_tokenmix.runtime.{name}")
             patch.setattr(module, "launch", note(module.launch))
         everything()

@@ -4,7 +4,7 @@ Tests hold the kernels that make pixels and draw to it bit for bit, and those th
 order, to 1e-6.
 """
 
-from .content import luminance
+from .content import luminance, placed_at_peak, placed_on_top
 from .draws import Words, block_mask, philox4x32, taylor_exp
 from .geometry import mirrored, normalised, resize_weights, resized
 from .labels import cell_shares, crop_labels, dense_maps, roi_align, scored, soft_targets
@@ -15,6 +15,8 @@ __all__ += [
     "mixed",
     "normalised",
     "philox4x32",
+    "placed_at_peak",
+    "placed_on_top",
     "resize_weights",
     "resized",
     "roi_align",

@@ -7,7 +7,8 @@ into a plan row, and is known before anything is drawn.
 from .base import Region, RegionShape, SampleMask, Size
 from .blend import Blend, BlendShape
 from .box import Box, BoxShape
+from .placed import PeakBox, PeakBoxShape, TopTokens, TopTokensShape, kinds, placed_shapes
 from .tokens import TokenGrid, Tokens
 
 __all__ = ["Blend", "BlendShape", "Box", "BoxShape", "Region", "RegionShape", "SampleMask", "Size"]
-__all__ += ["TokenGrid", "Tokens"]
+__all__ += ["PeakBox", "PeakBoxShape", "TokenGrid", "Tokens", "TopTokens", "TopTokensShape", "kinds", "placed_shapes"]

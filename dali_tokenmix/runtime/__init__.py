@@ -3,6 +3,7 @@
 from .draw import block_mask, philox
 from .mix import apply_plan, mirror
 from .normalise import normalise
+from .place import place
 from .relabel import crop_labels, mix_labels, token_labels
 from .resize import resize
 from .score import crop_maps, score, targets
@@ -16,6 +17,7 @@ __all__ = [
     "mix_labels",
     "normalise",
     "philox",
+    "place",
     "resize",
 ]
 __all__ += ["score", "targets", "token_labels"]

@@ -57,6 +57,9 @@ STRUCTS = {
         ("scale", "f4", (3,)),
     ),
     "Luminance": _struct(("image", IMAGE), ("grid_h", "i4"), ("grid_w", "i4")),
+    "Place": _struct(
+        ("rows", PLAN_ROWS), ("samples", "i4"), ("height", "i4"), ("width", "i4"), ("map_h", "i4"), ("map_w", "i4")
+    ),
     "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
     "BlockMask": _struct(
         ("log_aspect", "f8"),
