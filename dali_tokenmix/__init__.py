@@ -17,6 +17,7 @@ __all__ += _mixers
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
 __all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]
 __all__ += ["nn"]
+__all__ += ["input_saliency"]
 
 if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from . import dynamic, fn, frameworks, losses, nn, sources
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from .label_store.importer import import_labels
     from .label_store.maker import make_labels
     from .loader import Loader
+    from .optimised import input_saliency
     from .settings import IMAGENET_MEAN as IMAGENET_MEAN
     from .settings import IMAGENET_STD as IMAGENET_STD
     from .teacher import Teacher
@@ -37,7 +39,9 @@ LAZY = {
     "LabelStore": ".label_store",
     "make_labels": ".label_store.maker",
     "import_labels": ".label_store.importer",
+    "input_saliency": ".optimised",
 }
+EXTRAS = {"nvidia": "cuda12", "torch": "cuda12"}  # what a missing library comes with
 
 
 def __getattr__(name: str) -> Any:
@@ -47,10 +51,9 @@ def __getattr__(name: str) -> Any:
         if name in LAZY:
             return getattr(import_module(LAZY[name], __name__), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("nvidia", "torch"):
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
             raise
-        raise ModuleNotFoundError(
-            f"dali_tokenmix.{name} needs {error.name}: pip install 'dali_tokenmix[cuda12]' (or [cuda13])",
-            name=error.name,
-        ) from error
+        install = f"pip install 'dali_tokenmix[{extra}]'" + (" (or [cuda13])" if extra == "cuda12" else "")
+        raise ModuleNotFoundError(f"dali_tokenmix.{name} needs {error.name}: {install}", name=error.name) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "ctypes": {"runtime", "lifetime.py", "devices.py"},
     "torch": {
         "teacher",
+        "optimised",
         "frameworks",
         "nn",
         "losses.py",

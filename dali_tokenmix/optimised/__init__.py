@@ -1,0 +1,5 @@
+"""Mixers that optimise what they mix, for the training step: they need the saliency of the model that is trained."""
+
+from .saliency import input_saliency
+
+__all__ = ["input_saliency"]
