@@ -63,5 +63,8 @@ def image_size(value: Any) -> tuple[int, int]:
 
 def mixer(name: str, value: Any) -> None:
     """Raises TypeError unless value can draw plans."""
+    if not isinstance(value, type) and (reason := getattr(value, "not_in_a_graph", None)):
+        call = f"images, targets = {type(value).__name__}(...)(images, labels, saliency, num_classes=..., seed=...)"
+        raise TypeError(f"{name} cannot be {type(value).__name__}: {reason}, {call}; load with mixer=None")
     if isinstance(value, type) or not hasattr(value, "draw"):
         raise TypeError(f"{name} must be a mixer such as TokenMix(), got {value!r}")

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     **{name: {f"frameworks/{module}.py"} for name, module in FRAMEWORKS.items()},
     "cupy": {"runtime", "op.py", "streams.py", "devices.py"},
     "ctypes": {"runtime", "lifetime.py", "devices.py"},
+    "scipy": {"optimised"},
     "torch": {
         "teacher",
         "optimised",

@@ -1,5 +1,6 @@
 """Mixers that optimise what they mix, for the training step: they need the saliency of the model that is trained."""
 
+from .puzzlemix import PuzzleMix
 from .saliency import input_saliency
 
-__all__ = ["input_saliency"]
+__all__ = ["PuzzleMix", "input_saliency"]
