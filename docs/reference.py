@@ -20,8 +20,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/docs"), help="folder of the pages")
     out = parser.parse_args().out
     # annotations of inherited fields: pdoc looks them up where the heir is shown
-    for mixer in mixers.__all__:
-        vars(inspect.getmodule(getattr(mixers, mixer))).update(Mode=pairing.Mode, Partner=pairing.Partner)
+    for mixer in [*(getattr(mixers, name) for name in mixers.__all__), dali_tokenmix.PuzzleMix]:
+        vars(inspect.getmodule(mixer)).update(Mode=pairing.Mode, Partner=pairing.Partner)
     warnings.filterwarnings("ignore", message=".*TokenTargets.__init__")  # of Python's making, with no namespace
     # what is imported on first use: pdoc looks only at what is there
     vars(dali_tokenmix).update({name: getattr(dali_tokenmix, name) for name in dali_tokenmix.__all__})

@@ -46,9 +46,11 @@ class PuzzleMix(Pairing):
             the released code does, of those that fit the image.
         levels: values of z, at least 2: 3 are {0, 1/2, 1}.
         alpha: > 0, of the prior's Beta.
-        beta: >= 0, smoothness of the mask. gamma: in [0, 1], smoothness of the image, as a part of beta; beyond 1 the
-            objective would not be submodular. eta: >= 0, weight of the prior.
-        transport: move cells. xi: >= 0, the price of moving them.
+        beta: >= 0, smoothness of the mask.
+        gamma: in [0, 1], smoothness of the image, as a part of beta; beyond 1 the objective would not be submodular.
+        eta: >= 0, weight of the prior.
+        transport: move cells.
+        xi: >= 0, the price of moving them.
         std: what floating images were divided by when they were normalised from [0, 1]: one number, or one a channel.
             Default: ImageNet's for 3 channels, else 1. It only scales phi.
         mode, partner, prob: as in TokenMix; a group shares its lambda, each sample has its own mask.
