@@ -3,6 +3,7 @@
 from .choice import Choice as Choice
 from .cutmix import CutMix as CutMix
 from .mixup import MixUp as MixUp
+from .saliency_mix import SaliencyMix as SaliencyMix
 from .token_mix import TokenMix as TokenMix
 
 __all__ = [name for name, value in list(vars().items()) if isinstance(value, type)]
