@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from plots import costs, kernels, loaders
+from plots import costs, kernels, loaders, methods
 from plots.found import Found, Missing
 from plots.style import save
 from results import FOLDER, say
@@ -22,6 +22,7 @@ PLOTS = {
     "workers": loaders.by_workers,
     "overhead": costs.overhead,
     "labels": costs.labels,
+    "methods": methods.methods,
     "mixing": kernels.mixing,
     "kernels": kernels.by_copy,
     "forms": kernels.by_forms,

@@ -66,6 +66,14 @@ def labels(results):
     return made
 
 
+def methods(results):
+    made = results("methods", "cpu")
+    for name, times in (("CutMix", 1.1), ("AugMix", 7.0)):
+        for way, value in (("mixing", times), ("draw and mixing", times + 0.1)):
+            made.add(name, f"{way} by the copy", "x", value, batch=128)
+    return made
+
+
 def plot(module, monkeypatch, *arguments):
     script = module("plot")
     monkeypatch.setattr(sys, "argv", ["plot.py", *map(str, arguments)])
@@ -77,7 +85,7 @@ def test_all_plots_are_drawn_and_small(module, results, monkeypatch, tmp_path, c
     for name, (one, two) in BY_WORKERS.items():
         whole.add(name, "images/s", "images/s", one, threads=1)
         whole.add(name, "images/s", "images/s", two, threads=4)
-    for made in (whole, overhead(results, steps=True), kernels(results), labels(results)):
+    for made in (whole, overhead(results, steps=True), kernels(results), methods(results), labels(results)):
         made.write(tmp_path)
     assert plot(module, monkeypatch, "--results", tmp_path, "--out", tmp_path / "out") == 0
     pictures = sorted((tmp_path / "out").iterdir())
@@ -145,6 +153,13 @@ def test_kernels_are_in_shares_of_the_copys_bandwidth(module, results, tmp_path)
     assert widths == pytest.approx([100 / 1.2, 100 / 4] * 2, rel=1e-4)
     lines = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2]
     assert pytest.approx(100 / 1.3) in lines
+
+
+def test_methods_are_in_times_of_their_copy(module, results, tmp_path):
+    methods(results).write(tmp_path)
+    (ax,) = module("plots.methods").methods(module("plots.found").Found(tmp_path, "cpu")).axes
+    assert [bar.get_width() for bar in ax.patches if bar.get_width()] == pytest.approx([1.1, 7, 1.2, 7.1])
+    assert 2 in [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2]
 
 
 def test_the_origin_is_below_the_picture(module, results, tmp_path):
