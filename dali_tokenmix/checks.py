@@ -61,6 +61,12 @@ def image_size(value: Any) -> tuple[int, int]:
     return height, width
 
 
+def mixes(mixer: Any) -> int:
+    """Samples that show in one image, at most, that this mixer mixes; 2 where it does not say."""
+    known: int = getattr(mixer, "mixes", 2)
+    return known
+
+
 def mixer(name: str, value: Any) -> None:
     """Raises TypeError unless value can draw plans."""
     if not isinstance(value, type) and (reason := getattr(value, "not_in_a_graph", None)):

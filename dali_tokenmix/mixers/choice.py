@@ -12,7 +12,7 @@ from .. import checks
 from ..checks import choice, number
 from ..plan import Batch, Plan, further_of, untouched
 from ..regions import Region, RegionShape, Size
-from .pairing import flipped
+from .pairing import first_of_group, flipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,8 @@ class Choice:
         mixers: two or more mixers (or one; Choice may hold Choice).
         weights: their relative odds, each >= 0 and not all 0; equal if left out.
         mode: "batch" draws one mixer for the whole batch, as timm does; "pair" one for each pair, for which all
-            mixers must pair up alike: partner="flip" in all of them.
+            mixers must pair up alike: partner="flip" in all of them. Where one of them mixes four (RICAP), it is one
+            for each group of four.
 
     Raises TypeError if a mixer is none, ValueError for weights that do not fit.
     """
@@ -58,6 +59,11 @@ class Choice:
         """'flip' if all the mixers pair up so, else 'random'."""
         return "flip" if all(mixer.partner == "flip" for mixer in self.mixers) else "random"
 
+    @property
+    def mixes(self) -> int:
+        """Samples that show in one, at most."""
+        return max(checks.mixes(mixer) for mixer in self.mixers)
+
     def shapes(self, image_size: Size) -> tuple[RegionShape, ...]:
         """The layout of the plans drawn for images of (height, width) pixels: each mixer's, one after the other."""
         return tuple(shape for mixer in self.mixers for shape in mixer.shapes(image_size))
@@ -70,7 +76,7 @@ class Choice:
         if self.mode == "batch":
             which = np.full(batch.samples, drawn[0])
         else:
-            which = drawn[np.minimum(np.arange(batch.samples), flipped(batch))]
+            which = drawn[first_of_group(flipped(batch), self.mixes)]
         partner = np.arange(batch.samples)
         further = np.repeat(partner[:, None], further_of(self.shapes(batch.image_size)), axis=1)
         regions: list[Region] = []
