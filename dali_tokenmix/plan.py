@@ -41,7 +41,8 @@ class Plan:
     further_weights: (N, K) float32, their label weights, counted where they are left out.
 
     Raises TypeError for arrays of another dtype, ValueError for arrays of wrong shape, a partner that does not point
-    back, a region that gives a sample something of itself, or several regions that mix the same samples.
+    back, further samples that show others than these, a region that gives a sample something of itself, or several
+    regions that mix the same samples.
     """
 
     partner: np.ndarray
@@ -61,13 +62,14 @@ class Plan:
             raise ValueError(f"partner must pair samples up, partner[partner[i]] == i, got {partner}")
         size = checks.image_size(self.image_size)
         parts = [region.shares(len(partner), size) for region in self.regions]
-        further = _further(self.further, len(partner), max((part.shape[1] - 1 for part in parts), default=0))
+        further = _further(self.further, partner, max((part.shape[1] - 1 for part in parts), default=0))
         shares = self._counted(parts, np.column_stack([partner, further]))
         if (self.own is None) != (self.other is None):
             raise ValueError("own and other are given together or not at all")
         known = self.further_weights is not None
         weights = np.asarray(self.further_weights) if known else shares[:, 1:]
-        own, other = (1.0 - shares.sum(1), shares[:, 0]) if self.own is None else (self.own, self.other)
+        rest = np.maximum(1.0 - shares.sum(1), 0.0)  # a sum of shares may be a rounding above 1
+        own, other = (rest, shares[:, 0]) if self.own is None else (self.own, self.other)
         set_field = object.__setattr__  # the frozen dataclass's own way to fill a field after the checks
         set_field(self, "partner", partner)
         set_field(self, "image_size", size)
@@ -188,8 +190,9 @@ def untouched(samples: int, image_size: tuple[int, int], shapes: tuple[RegionSha
     return Plan(np.arange(samples), tuple(shape.neutral(samples) for shape in shapes), image_size)
 
 
-def _further(given: np.ndarray | None, samples: int, more: int) -> np.ndarray:
+def _further(given: np.ndarray | None, partner: np.ndarray, more: int) -> np.ndarray:
     """(N, K) int32; left out, each sample itself."""
+    samples = len(partner)
     if given is None:
         given = np.repeat(np.arange(samples)[:, None], more, axis=1)
     further = np.array(given, np.int32)
@@ -197,7 +200,18 @@ def _further(given: np.ndarray | None, samples: int, more: int) -> np.ndarray:
         raise ValueError(f"further must be ({samples}, {more}), as the regions show, got shape {further.shape}")
     if further.size and (further.min() < 0 or further.max() >= samples):
         raise ValueError(f"further must be samples in [0, {samples}), got {further}")
+    if more and not _closed(np.column_stack([np.arange(samples), partner, further])):
+        raise ValueError(f"further must close groups: whom a sample shows, shows the same samples, got {further}")
     return _read_only(further)
+
+
+def _closed(shown: np.ndarray) -> bool:
+    """Whether each row of shown, (N, 2 + K), holds the same samples as the rows of all of them."""
+    groups = np.sort(shown, axis=1)
+    again = groups[:, 1:] == groups[:, :-1]
+    groups[:, 1:] = np.where(again, groups[:, -1:], groups[:, 1:])  # once each, and the last as often as it takes
+    groups.sort(axis=1)
+    return bool((groups[shown] == groups[:, None]).all())
 
 
 def _weights(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

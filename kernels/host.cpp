@@ -8,6 +8,7 @@
 #include "mirror.cu"
 #include "normalise.cu"
 #include "place.cu"
+#include "quarters.cu"
 #include "relabel.cu"
 #include "resize.cu"
 #include "roi_weights.cu"
@@ -28,6 +29,7 @@ extern "C" __attribute__((visibility("default"))) void set_threads(int32_t threa
 #define SIZE_OF(T) extern "C" __attribute__((visibility("default"))) const int32_t size_of_##T = sizeof(T);
 SIZE_OF(Exchange)
 SIZE_OF(Blend)
+SIZE_OF(Quarters)
 SIZE_OF(BlockMask)
 SIZE_OF(Words)
 SIZE_OF(Targets)

@@ -22,6 +22,9 @@ KERNELS = {
     "exchange": {f"exchange_{region}_{width}" for region in ("tokens", "box") for width in (1, 2, 4, 8, 16)},
     "luminance": {f"luminance_{name}" for name in ("uint8", "float16", "float32")},
     "place": {"place_row_peaks", "place_peak", "place_top"},
+    "quarters": {"quarters_by_group"}
+    | {f"quarters_compose_{width}" for width in (1, 2, 4)}
+    | {f"quarters_store_{width}" for width in (1, 2, 4, 8, 16)},
     "targets": {"targets"},
     "mirror": {"mirror"},
     "normalise": {"normalise_float32", "normalise_float16"},

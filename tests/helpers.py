@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dali_tokenmix.mixers.pairing import crossed
 from dali_tokenmix.plan import Plan
-from dali_tokenmix.regions import Blend, Box, PeakBox, TokenGrid, Tokens, TopTokens
+from dali_tokenmix.regions import Blend, Box, PeakBox, Quarters, TokenGrid, Tokens, TopTokens
+from dali_tokenmix.regions.quarters import quarter_sizes
 
 LIBRARIES = ("native", "torch")  # native: NumPy on the CPU, CuPy on a GPU
 
@@ -138,9 +140,21 @@ def unplaced_plan(kind: str, rng: np.random.Generator, n: int, size: tuple[int, 
     return Plan(partner, (TopTokens(bits, 0),), size)
 
 
+def quarters_plan(rng: np.random.Generator, partner: np.ndarray, size: tuple[int, int]) -> Plan:
+    """Each sample its own boundary and crops, some with a quarter that fills all, in random groups of four."""
+    n, across = len(partner), crossed(partner, rng)
+    boundary = np.clip(rng.integers(-2, np.array(size) + 3, (n, 2)), 0, size)
+    lower_right = np.where((partner != np.arange(n))[:, None], boundary, 0).astype(np.int32)
+    room = np.array(size) - quarter_sizes(lower_right, size)
+    region = Quarters(lower_right, rng.integers(0, room + 1).astype(np.int32))
+    return Plan(partner, (region,), size, further=np.stack([across, across[partner]], axis=1))
+
+
 def random_plan(kind: str, rng: np.random.Generator, n: int, size: tuple[int, int], patch_size: int = 3) -> Plan:
-    """A plan of one region of that kind ("tokens", "box", "blend") with one self-partner at least where n > 2."""
+    """A plan of one region of that kind (tokens, box, blend or quarters) with one self-partner at least where n > 2."""
     partner = some_pairs(rng, n, self_partners=int(n > 2))
     if kind == "tokens":
         return token_plan(rng, partner, size, patch_size)
+    if kind == "quarters":
+        return quarters_plan(rng, partner, size)
     return box_plan(rng, partner, size) if kind == "box" else blend_plan(rng, partner, size)

@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from dali_tokenmix.runtime import blend, cuda, params, sources
+from dali_tokenmix.runtime import blend, cuda, params, quarters, sources
 from dali_tokenmix.runtime.images import Images
 from tests import cupy_launch
 from tests.compiled import ALL_KERNELS
@@ -18,7 +18,7 @@ from tests.test_grid import everything
 BYTES = "bytes"  # of any dtype
 ITEMS = {"uint8_t": BYTES, "uint16_t": "float16", "int16_t": "int16", "float": "float32", "Entry": "float32"}
 ITEMS |= {"int32_t": "int32", "uint32_t": "uint32", "uint64_t": "uint64"}
-NAMED = {"rows": "plan"}  # what the launcher's variable is called -> the kernel's parameter
+NAMED = {"rows": "plan", "memory": "scratch"}  # what the launcher's variable is called -> the kernel's parameter
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def launches():
             "mix",
             "exchange",
             "blend",
+            "quarters",
             "luminance",
             "place",
             "score",
@@ -53,7 +54,8 @@ def launches():
             module = import_module(f"dali_tokenmix.runtime.{name}")
             patch.setattr(module, "launch", note(module.launch))
         everything()
-        patch.setattr(blend, "vector_alignment", lambda device: 16)
+        for module in (blend, quarters):
+            patch.setattr(module, "vector_alignment", lambda device: 16)
         for width in (1, 2, 4, 8, 16):
             patch.setattr(Images, "widest", lambda self, least, width=width: max(width, least))
             everything(size=(32, 64))

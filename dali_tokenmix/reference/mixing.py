@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..plan import Plan
-from ..regions import Blend, Box, Tokens
+from ..regions import Blend, Box, Quarters, Tokens
 
 Definition = Callable[[Any, Plan, np.ndarray, np.ndarray], None]  # of a region: plan, clean images, out
 
@@ -41,4 +41,16 @@ def blended(own: np.ndarray, other: np.ndarray, weight: np.float32) -> np.ndarra
     return (np.rint(total) if own.dtype.kind == "u" else total).astype(own.dtype)
 
 
-DEFINITIONS: dict[type, Definition] = {Box: exchanged, Tokens: exchanged, Blend: blend}
+def patched(region: Quarters, plan: Plan, images: np.ndarray, out: np.ndarray) -> None:
+    """Four crops: the sample's own upper left, its partner's upper right, the further two's below."""
+    height, width = plan.image_size
+    for i, (below, right) in enumerate(region.lower_right):
+        if below or right:
+            y, x = height - below, width - right
+            quarters = out[i, :y, :x], out[i, :y, x:], out[i, y:, :x], out[i, y:, x:]
+            shown = (i, plan.partner[i], *plan.further[i])
+            for quarter, sample, (top, left) in zip(quarters, shown, region.crops[i], strict=True):
+                quarter[...] = images[sample, top : top + len(quarter), left : left + quarter.shape[1]]
+
+
+DEFINITIONS: dict[type, Definition] = {Box: exchanged, Tokens: exchanged, Blend: blend, Quarters: patched}

@@ -1,4 +1,5 @@
-"""What happens where: Tokens (a bit mask on the patch grid), Box (pixels), Blend (a weight). A file each.
+"""What happens where: Tokens (a bit mask on the patch grid), Box (pixels), Blend (a weight), Quarters
+(four crops). A file each.
 
 A region holds the data of a batch; its shape (TokenGrid, BoxShape, BlendShape) says how a sample's data is packed
 into a plan row, and is known before anything is drawn.
@@ -8,7 +9,19 @@ from .base import Region, RegionShape, SampleMask, Size
 from .blend import Blend, BlendShape
 from .box import Box, BoxShape
 from .placed import PeakBox, PeakBoxShape, TopTokens, TopTokensShape, kinds, placed_shapes
+from .quarters import Quarters, QuartersShape
 from .tokens import TokenGrid, Tokens
 
 __all__ = ["Blend", "BlendShape", "Box", "BoxShape", "Region", "RegionShape", "SampleMask", "Size"]
-__all__ += ["PeakBox", "PeakBoxShape", "TokenGrid", "Tokens", "TopTokens", "TopTokensShape", "kinds", "placed_shapes"]
+__all__ += [
+    "PeakBox",
+    "PeakBoxShape",
+    "Quarters",
+    "QuartersShape",
+    "TokenGrid",
+    "Tokens",
+    "TopTokens",
+    "TopTokensShape",
+    "kinds",
+    "placed_shapes",
+]

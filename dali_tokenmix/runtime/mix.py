@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..regions import BlendShape, BoxShape, RegionShape, TokenGrid
+from ..regions import BlendShape, BoxShape, QuartersShape, RegionShape, TokenGrid
 from .arrays import View
 from .blend import blend
 from .exchange import exchange_box, exchange_tokens
 from .images import Images
 from .launch import launch
+from .quarters import quarters
 from .work import Work
 
 # shape -> function(images, rows, shape, region, threads); region: where in a row of the plan its data begins
@@ -18,6 +19,7 @@ GEOMETRIES: dict[type, Callable[[Images, View, Any, int, int | None], None]] = {
     TokenGrid: exchange_tokens,
     BoxShape: exchange_box,
     BlendShape: blend,
+    QuartersShape: quarters,
 }
 
 

@@ -60,6 +60,7 @@ STRUCTS = {
     "Place": _struct(
         ("rows", PLAN_ROWS), ("samples", "i4"), ("height", "i4"), ("width", "i4"), ("map_h", "i4"), ("map_w", "i4")
     ),
+    "Quarters": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("scratch_row", "i4"), ("parts", "i4")),
     "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
     "BlockMask": _struct(
         ("log_aspect", "f8"),
