@@ -57,7 +57,8 @@ def token_mix(
             it open, or DALI's own layout says otherwise, an error asks for it.
         return_plan: also return a dict of CPU nodes, per sample: partner () int32, mask (gh, gw) uint8 (1 = partner
             shows; see Plan.mask), own and other () float32 label weights (by area, if a teacher on the GPU scores the
-            targets), blend () float32 (a MixUp partner's weight). Not inside a DALI `if`.
+            targets), blend () float32 (a MixUp partner's weight). Of a mixer that mixes four (RICAP) also further (2,)
+            int32 and further_weights (2,) float32. Not inside a DALI `if`.
         supervision: "imagenet" weighs labels by area, "tokenmix" by how much of each object shows. "relabel" replaces
             labels by what a teacher sees in the crop, mixed by area; "tokenlabeling" does so too, and labels every
             token. See Loader for the papers.

@@ -9,7 +9,7 @@ import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
-from . import op, runtime
+from . import checks, op, runtime
 from .arguments import image_size_of
 from .plan import read_rows, region_offsets, row_dtype
 from .regions import Size
@@ -95,15 +95,16 @@ def require_uint8(images: DataNode) -> DataNode:
 
 
 def plan_nodes(rows: DataNode, sizes: DataNode, mixer: Any, layout: Layout | None) -> dict[str, DataNode]:
-    """A plan's arrays as CPU nodes."""
+    """A plan's arrays as CPU nodes; further and further_weights only of a mixer that mixes more than two."""
+    names = ("partner", "mask", "own", "other", "blend", *("further", "further_weights") * (checks.mixes(mixer) > 2))
 
     def unpack(packed: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, ...]:
         size = image_size_of((len(shape), *shape[0]), layout)
         shapes = mixer.shapes(size)
         plan = read_rows(np.ascontiguousarray(packed).view(row_dtype(shapes))[:, 0], shapes, size)
-        return plan.partner, plan.mask(), plan.own, plan.other, plan.blend()
+        found = {"mask": plan.mask(), "blend": plan.blend()}
+        return tuple(found[name] if name in found else getattr(plan, name) for name in names)
 
-    names = ("partner", "mask", "own", "other", "blend")
     return dict(zip(names, op.host(unpack, rows, sizes, outputs=len(names)), strict=True))
 
 
