@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 import dali_tokenmix as dtm
 from dali_tokenmix.nn import MixToken
+from tests.examples import run_example
 
 GRID = (3, 5)
 MIXERS = [
@@ -252,17 +255,36 @@ def test_refusals(options, error, message):
     ("shape", "options", "message"),
     [
         ((4, 14, 2), {}, r"layer 'patch_embed' must give \(N, 15, C\), prefix_tokens=0 .* got shape \(4, 14, 2\)"),
+        ((4, 2, 2), {"prefix_tokens": 4}, r"must give \(N, 19, C\)"),
+        ((4, 6, 5, 2), {}, "a grid of 3 x 5"),
         ((4, 15, 2), {"prefix_tokens": 1}, r"must give \(N, 16, C\), prefix_tokens=1"),
         ((4, 3, 5, 2), {"prefix_tokens": 1}, "without a prefix"),
         ((4, 5, 3, 2), {}, "a grid of 3 x 5"),  # rows are rows
         ((4, 3, 5, 5), {"layout": "NCHW"}, "a grid of 3 x 5"),
-        ((4, 3, 3, 3), {"grid": 3}, "layout must be 'NHWC' or 'NCHW'"),
+        ((4, 6, 6, 6), {"grid": 3}, "layout must be 'NHWC' or 'NCHW'"),
     ],
 )
 def test_what_a_layer_may_not_give(shape, options, message):
     mix = MixToken(Model(), **{"grid": GRID, "num_classes": 4, **options})
     with pytest.raises(ValueError, match=message), mix(torch.arange(4)):
         mix.model(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("finer", [2, 3])
+def test_a_layer_may_be_finer_than_the_grid(finer, shape):
+    """A cell is finer x finer tokens, which go together."""
+    shaped, prefix, _ = SHAPES[shape]
+    mix = MixToken(Model(shaped), grid=GRID, prefix_tokens=prefix, num_classes=4)
+    tokens = torch.randn(4, finer * GRID[0], finer * GRID[1], 7)
+    with mix(torch.arange(4)) as targets:
+        mixed = mix.model(tokens)
+    expected, mask = tokens.clone(), mix.plan.pixel_mask()
+    for i, y, x in np.ndindex(*tokens.shape[:3]):
+        if mask[i, y // finer, x // finer]:
+            expected[i, y, x] = tokens[int(mix.plan.partner[i]), y, x]
+    torch.testing.assert_close(mixed[:, prefix:], shaped(expected)[:, prefix:], rtol=0, atol=0)
+    np.testing.assert_allclose(targets.diagonal(), 1 - mask.mean((1, 2)), atol=1e-6)
 
 
 def test_a_layout_settles_what_a_shape_leaves_open():
@@ -282,3 +304,15 @@ def test_mixed_before_a_batch_and_for_another_grid():
     mix.begin(torch.arange(4))
     with pytest.raises(ValueError, match=r"values must be \(4, 15, ...\) or \(4, 3, 5, ...\), got shape \(4, 16, 2\)"):
         mix.mixed(torch.zeros(4, 16, 2))
+
+
+def test_the_example_trains(photo_folder):
+    pytest.importorskip("timm")
+    arguments = ["--root", photo_folder, "--device", "cpu", "--epochs", 2, "--image-size", 32]
+    for method, layers in (("manifold", "input|layer1|layer2"), ("token", "patch_embed")):
+        lines = run_example("manifold_mixup.py", *arguments, "--method", method).splitlines()
+        assert len(lines) == 2
+        for line in lines:
+            counts = re.findall(rf"(\d+) at (?:{layers})\b", line)
+            assert sum(map(int, counts)) == 5
+            assert re.search(r"loss \d\.\d+, \d+% of the partner; .* top-1 \d+\.\d%", line)

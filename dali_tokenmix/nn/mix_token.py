@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +35,8 @@ class MixToken(InNetwork):
         layer: the module whose output is mixed, as named_modules() has it: (N, T, C) tokens row by row, or a map
             (N, gh, gw, C) or (N, C, gh, gw).
         grid: (rows, columns) of tokens, or one number for both. None: the layer's grid_size, which timm's PatchEmbed
-            has. It may be set anew between batches, for images of another size.
+            has. It may be set anew between batches, for images of another size. Where the layer is finer by a whole
+            factor, a cell is that many tokens a side: those that later layers make one token of, in Swin and VOLO.
         prefix_tokens: how many class and register tokens come before the others in (N, T, C); they are left alone. 0
             for a patch embedding, which has none yet.
         layout: "NHWC" or "NCHW" of a map; only needed where the shape leaves it open.
@@ -153,18 +155,26 @@ class MixToken(InNetwork):
     def _as(self, shape: tuple[int, ...], mask: Tensor) -> Tensor:
         """The mask (N, gh, gw) in the layer's own shape, 1 where that has channels."""
         (rows, columns), prefix = self.grid, self.prefix_tokens
-        if len(shape) == 3 and shape[1] == prefix + rows * columns:
-            return functional.pad(mask.flatten(1), (prefix, 0))[:, :, None]
-        layouts = {"NHWC": shape[1:3], "NCHW": shape[2:4]} if len(shape) == 4 and not prefix else {}
-        fitting = [name for name, sides in layouts.items() if sides == self.grid and self.layout in (None, name)]
+        if len(shape) == 3:
+            finer = math.isqrt(max(0, shape[1] - prefix) // (rows * columns))
+            if finer and shape[1] == prefix + rows * columns * finer**2:
+                return functional.pad(_enlarged(mask, finer).flatten(1), (prefix, 0))[:, :, None]
+        maps = {"NHWC": shape[1:3], "NCHW": shape[2:4]} if len(shape) == 4 and not prefix else {}
+        factors = {name: height // rows for name, (height, _) in maps.items() if self.layout in (None, name)}
+        fitting = [name for name, k in factors.items() if k and maps[name] == (rows * k, columns * k)]
         if not fitting:
             raise ValueError(
                 f"layer {self.layers[0]!r} must give (N, {prefix + rows * columns}, C), prefix_tokens={prefix} and a "
-                f"grid of {rows} x {columns}, or a map of that grid without a prefix, got shape {shape}"
+                f"grid of {rows} x {columns}, or a map of that grid without a prefix, or finer, got shape {shape}"
             )
         if len(fitting) == 2:
             raise ValueError(f"layout must be 'NHWC' or 'NCHW' for a map of shape {shape}, which may be either")
+        mask = _enlarged(mask, factors[fitting[0]])
         return mask[..., None] if fitting == ["NHWC"] else mask[:, None]
+
+
+def _enlarged(mask: Tensor, factor: int) -> Tensor:
+    return mask if factor == 1 else mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
 
 def _chosen(values: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
