@@ -24,9 +24,11 @@ MIXERS = [
 ]
 SHAPES = {
     "tokens": (lambda x: x.flatten(1, 2), 0, None),
+    "NCHW, channels last": (lambda x: x.contiguous().permute(0, 3, 1, 2), 0, None),
     "tokens after two others": (lambda x: torch.cat([x[:, 0, :2] - 100, x.flatten(1, 2)], 1), 2, None),
     "NHWC": (lambda x: x, 0, None),
-    "NCHW": (lambda x: x.permute(0, 3, 1, 2), 0, None),
+    "NCHW": (lambda x: x.permute(0, 3, 1, 2).contiguous(), 0, None),
+    "NCHW as tokens": (lambda x: x.flatten(1, 2).mT.contiguous().mT, 0, None),
 }
 
 

@@ -23,12 +23,11 @@ from .targets import mixed_targets
 
 @dataclass
 class Batch:
-    """A batch that is begun: its plan, the layer where it is mixed, and the tensors to mix it with."""
+    """A batch that is begun: its samples, the layer where it is mixed, and the tensors to mix it with."""
 
-    plan: Plan
+    samples: int
     layer: str
-    partner: Tensor  # (N,) int64
-    weight: Tensor  # what mix_hidden() reads: see tensor_of()
+    tensors: tuple[Tensor, ...]  # what mix_hidden() reads
     mixed: bool = False
 
 
@@ -104,10 +103,9 @@ class InNetwork(ABC):
         plan, layer = self.drawn(len(given), chosen)
         targets = mixed_targets(plan, given, self.num_classes, self.smoothing)
         device = next(self.model.parameters(), given).device
-        tensors = (plan.partner.astype(np.int64), self.tensor_of(plan))
-        partner, weight = (torch.from_numpy(array).to(device, non_blocking=True) for array in tensors)
+        tensors = tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in self.arrays_of(plan))
         self.plan, self.layer, self.step = plan, layer, step
-        self._batch, self._open = Batch(plan, layer, partner, weight), True
+        self._batch, self._open = Batch(len(plan), layer, tensors), True
         return targets
 
     def end(self) -> None:
@@ -164,24 +162,24 @@ class InNetwork(ABC):
         """The plan that leaves all alone."""
 
     @abstractmethod
-    def tensor_of(self, plan: Plan) -> np.ndarray:
-        """What mix_hidden() needs of a plan, beside the partners."""
+    def arrays_of(self, plan: Plan) -> tuple[np.ndarray, ...]:
+        """What mix_hidden() needs of a plan."""
 
     @abstractmethod
-    def mix_hidden(self, hidden: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-        """The mixed hidden state. partner: (N,) int64; weight: tensor_of() the plan; both on its device."""
+    def mix_hidden(self, hidden: Tensor, *tensors: Tensor) -> Tensor:
+        """The mixed hidden state, of N samples. tensors: arrays_of() the plan, on its device."""
 
     def _mixed(self, batch: Batch, hidden: Any) -> Tensor:
         if not isinstance(hidden, Tensor):
             raise TypeError(f"layer {batch.layer!r} must give a tensor to mix, got {type(hidden).__name__}")
         if not hidden.is_floating_point():
             raise TypeError(f"layer {batch.layer!r} must give floating numbers to mix, got {hidden.dtype}")
-        samples = batch.partner.shape[0]
-        if hidden.ndim == 0 or hidden.shape[0] != samples:
+        if hidden.ndim == 0 or hidden.shape[0] != batch.samples:
             raise ValueError(
-                f"layer {batch.layer!r} must give one row for each of {samples} labels, got shape {tuple(hidden.shape)}"
+                f"layer {batch.layer!r} must give one row for each of {batch.samples} labels, got shape "
+                f"{tuple(hidden.shape)}"
             )
-        return self.mix_hidden(hidden, batch.partner.to(hidden.device), batch.weight.to(hidden.device))
+        return self.mix_hidden(hidden, *(tensor.to(hidden.device) for tensor in batch.tensors))
 
     def _next_seed(self) -> int:
         return int(np.random.SeedSequence((self.seed, self.step)).generate_state(1, np.uint64)[0])

@@ -73,12 +73,13 @@ class ManifoldMixup(InNetwork):
         """Weight 0 for all."""
         return untouched(samples, ANY_SIZE, self.mixer.shapes(ANY_SIZE))
 
-    def tensor_of(self, plan: Plan) -> np.ndarray:
-        """(N,) float32: the partner's weight."""
-        return plan.other.copy()
+    def arrays_of(self, plan: Plan) -> tuple[np.ndarray, ...]:
+        """The partners, (N,) int64, and their weights, (N,) float32."""
+        return plan.partner.astype(np.int64), plan.other.copy()
 
-    def mix_hidden(self, hidden: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
+    def mix_hidden(self, hidden: Tensor, *tensors: Tensor) -> Tensor:
         """lambda * own + (1 - lambda) * partner's."""
+        partner, weight = tensors
         wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         weight = weight.to(wide.dtype).reshape(-1, *[1] * (wide.ndim - 1))
         return torch.lerp(wide, wide.index_select(0, partner), weight).to(hidden.dtype)
