@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 
@@ -14,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 import dali_tokenmix as dtm
 from dali_tokenmix.nn import ManifoldMixup
+from dali_tokenmix.nn.targets import _on_gpu
+from dali_tokenmix.runtime import cuda
 
 LAYERS = ["input", "0", "2"]
 
@@ -412,6 +415,21 @@ def test_labels_that_do_not_fit(labels, error, message):
         mix.begin(labels)
     assert (mix.step, mix.plan) == (0, None)
     mix.begin(torch.eye(5))  # nothing was begun
+
+
+@pytest.mark.parametrize("shape", ["ids", "column", "rows"])
+def test_the_gpus_way_to_targets_on_memory_of_the_cpu(monkeypatch, shape):
+    """All but the stream and the copy of the plan: which kernel runs, and on what."""
+    monkeypatch.setattr(cuda, "on_stream_of", lambda tensor: contextlib.nullcontext())
+    monkeypatch.setattr(cuda, "to_device", lambda array: array)
+    plan = dtm.draw(dtm.MixUp(), 6, 1, seed=2)
+    ids = torch.tensor([0, 3, 1, 2, 2, 0])
+    labels = {"ids": ids, "column": ids[:, None], "rows": torch.rand(6, 4, dtype=torch.float64)}[shape]
+    np.testing.assert_array_equal(_on_gpu(plan, labels, 4, 0.1), dtm.soft_targets(plan, labels, 4, 0.1))
+    for wrong in (ids.float(), ids[:5], torch.rand(6, 5), torch.rand(5, 4)):
+        with pytest.raises(ValueError, match=r"labels must be \(6,\) whole numbers or \(6, num_classes=4\) rows"):
+            _on_gpu(plan, wrong, 4, 0.1)
+    assert _on_gpu(plan, torch.full((6,), 2**32), 4, 0.1).isnan().all()
 
 
 @pytest.mark.gpu

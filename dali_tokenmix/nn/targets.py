@@ -37,14 +37,16 @@ def _classes(labels: Tensor, num_classes: int | None) -> int:
 def _on_gpu(plan: Plan, labels: Tensor, classes: int, smoothing: float) -> Tensor:
     from ..runtime.cuda import on_stream_of, to_device
 
-    samples, rows = len(plan), labels.ndim == 2 and labels.shape[1] == classes and labels.is_floating_point()
-    if not rows and (labels.is_floating_point() or labels.numel() != samples or labels.shape[0] != samples):
+    samples, shape = len(plan), tuple(labels.shape)
+    rows = shape == (samples, classes) and (classes > 1 or labels.is_floating_point())
+    ids = shape in ((samples,), (samples, 1)) and not labels.is_floating_point() and labels.dtype != torch.bool
+    if not (rows or ids):
         raise ValueError(
             f"labels must be ({samples},) whole numbers or ({samples}, num_classes={classes}) rows, got {labels.dtype} "
-            f"of shape {tuple(labels.shape)}"
+            f"of shape {shape}"
         )
     out = torch.empty((samples, classes), dtype=torch.float32, device=labels.device)
-    known = labels.float() if rows else labels.reshape(samples).int()
+    known = labels.float() if rows else labels.reshape(samples).clamp(-1, classes).int()
     with on_stream_of(labels):
         seen = view("labels", known.contiguous()), view("plan", to_device(plan.packed)), view("targets", out)
         if rows:
