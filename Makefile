@@ -7,7 +7,7 @@ GRID := build/grid
 WORKERS := $(shell nproc)
 RUNNABLE := $(if $(shell grep -m1 avx2 /proc/cpuinfo),_host*.so,_host.*.so)
 BENCHMARKS := throughput parity overhead kernels methods labels embedded teacher
-KERNEL_TESTS := $(addprefix tests/test_, kernels.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
+KERNEL_TESTS := $(addprefix tests/test_, kernels.py erase.py block_mask.py apply.py labels.py geometry.py scoring.py relabel.py)
 
 .PHONY: demo test bench bench-full gpu-check docs lint sanitize grid gpu-sanitize clean
 demo: .venv/built

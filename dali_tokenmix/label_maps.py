@@ -10,7 +10,7 @@ from . import runtime
 from .checks import choice, integer
 from .labels import checked_boxes
 from .plan import Plan, region_offsets
-from .regions import RegionShape, Size, TokenGrid
+from .regions import RegionShape, Size, TokenGrid, erases
 from .runtime.arrays import view
 
 DEFAULT_PATCH = 16  # of the token grid where a mixer has none
@@ -125,7 +125,7 @@ def token_grid(shapes: tuple[RegionShape, ...], image_size: Size) -> TokenGrid:
 
 def token_sides(shapes: tuple[RegionShape, ...], tokens: TokenGrid) -> int:
     """1 where plans of these shapes give every token to one sample, 2 where two may share it."""
-    return 1 if all(shape == tokens for shape in shapes) else 2
+    return 1 if all(shape == tokens for shape in shapes if not erases(shape)) else 2
 
 
 def _top_k(ids: Any, scores: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,6 @@ struct Exchange {
 };
 
 enum Code { KEEP = 0, FIRST_TAKES = 1, SECOND_TAKES = 2, SWAP = 3 };
-const int CACHE_LINE = 64, ROWS_AHEAD = 6;  // for a CPU's prefetch; measured, benchmarks/kernels.py
 
 // `count` bits, at most 32, from bit `at` on; touches no word that holds none of them.
 DEVICE uint32_t bits_at(const uint32_t* words, int32_t at, int32_t count) {

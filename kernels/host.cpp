@@ -3,6 +3,7 @@
 #include "blend.cu"
 #include "block_mask.cu"
 #include "crop_maps.cu"
+#include "erase.cu"
 #include "exchange.cu"
 #include "luminance.cu"
 #include "mirror.cu"
@@ -28,6 +29,7 @@ extern "C" __attribute__((visibility("default"))) void set_threads(int32_t threa
 // Sizes of the parameter structs, held against the NumPy dtypes when the library is loaded.
 #define SIZE_OF(T) extern "C" __attribute__((visibility("default"))) const int32_t size_of_##T = sizeof(T);
 SIZE_OF(Exchange)
+SIZE_OF(Erase)
 SIZE_OF(Blend)
 SIZE_OF(Quarters)
 SIZE_OF(BlockMask)

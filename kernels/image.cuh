@@ -3,6 +3,8 @@
 #pragma once
 #include "common.cuh"
 
+const int CACHE_LINE = 64, ROWS_AHEAD = 6;  // for a CPU's prefetch; measured, benchmarks/kernels.py
+
 // Strides in bytes. NHWC: one plane whose pixels hold all channels. NCHW: a plane a channel.
 struct Image {
   int64_t sample_stride, plane_stride, row_stride;

@@ -14,6 +14,7 @@ from tests import nvrtc_library
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 NVRTCS = (12, 13)
+DTYPES = ("uint8", "float16", "float32")
 KERNELS = {
     "block_mask": {"block_mask", "philox"},
     "blend": {
@@ -25,6 +26,7 @@ KERNELS = {
     "quarters": {"quarters_by_group"}
     | {f"quarters_compose_{width}" for width in (1, 2, 4)}
     | {f"quarters_store_{width}" for width in (1, 2, 4, 8, 16)},
+    "erase": {f"erase_{region}_{fill}" for region in ("boxes", "cells") for fill in ("colour", *DTYPES)},
     "targets": {"targets"},
     "mirror": {"mirror"},
     "normalise": {"normalise_float32", "normalise_float16"},

@@ -10,7 +10,18 @@ import numpy as np
 
 from dali_tokenmix.mixers.pairing import crossed
 from dali_tokenmix.plan import Plan
-from dali_tokenmix.regions import Blend, Box, PeakBox, Quarters, TokenGrid, Tokens, TopTokens
+from dali_tokenmix.regions import (
+    Blend,
+    Box,
+    ErasedBoxes,
+    ErasedCells,
+    Fill,
+    PeakBox,
+    Quarters,
+    TokenGrid,
+    Tokens,
+    TopTokens,
+)
 from dali_tokenmix.regions.quarters import quarter_sizes
 
 LIBRARIES = ("native", "torch")  # native: NumPy on the CPU, CuPy on a GPU
@@ -158,3 +169,16 @@ def random_plan(kind: str, rng: np.random.Generator, n: int, size: tuple[int, in
     if kind == "quarters":
         return quarters_plan(rng, partner, size)
     return box_plan(rng, partner, size) if kind == "box" else blend_plan(rng, partner, size)
+
+
+def erased_region(
+    kind: str, rng: np.random.Generator, n: int, size: tuple[int, int], fill: Fill
+) -> ErasedBoxes | ErasedCells:
+    """Three "boxes" a sample, perhaps empty, or "cells" of several sides; the first sample is left alone."""
+    seeds, cut = rng.integers(0, 2**64, n, np.uint64), np.arange(n) > 0
+    if kind == "boxes":
+        (y0, y1), (x0, x1) = (np.sort(rng.integers(0, side + 1, (2, n, 3)), axis=0) for side in size)
+        return ErasedBoxes(np.stack([y0, x0, y1, x1], axis=-1).astype(np.int32), seeds, fill).only(cut)
+    sides = rng.choice([0, 2, 3, 7, 100], n).astype(np.int32)
+    grid = [-(-side // 2) for side in size]
+    return ErasedCells(sides, rng.integers(0, 2, (n, *grid)).astype(np.uint8), seeds, fill).only(cut)

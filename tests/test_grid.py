@@ -6,6 +6,7 @@ make grid runs the whole kernel suite in this mode; here is what that rests on, 
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ import pytest
 import dali_tokenmix as dtm
 from dali_tokenmix import runtime
 from dali_tokenmix.placing import placed
+from dali_tokenmix.plan import Plan
+from dali_tokenmix.regions import Fill
 from dali_tokenmix.runtime import grid, host, sources
 from dali_tokenmix.runtime.arrays import view
 from dali_tokenmix.runtime.images import images_of
 from dali_tokenmix.runtime.luminance import luminance
 from dali_tokenmix.runtime.work import Work
-from tests.helpers import provenance, random_plan, unplaced_plan
+from tests.helpers import erased_region, provenance, random_plan, unplaced_plan
 from tests.test_relabel import label_maps
 
 
@@ -53,6 +56,14 @@ def everything(n=6, size=(70, 52), classes=37):
         whole[:, :, : size[1]] = provenance(n, *size)
         dtm.apply(random_plan(kind, np.random.default_rng(1), n, size, patch_size=5), whole[:, :, : size[1]])
         made[kind, "row ends"] = whole
+    for kind, dtype, layout in product(("boxes", "cells"), ("uint8", "float16", "float32"), ("NHWC", "NCHW")):
+        for fill in (Fill("constant", (1, 2, 3)), Fill("noise")):
+            images = provenance(n, size[0], 64, dtype=dtype)
+            images = images if layout == "NHWC" else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+            region = erased_region(kind, np.random.default_rng(4), n, (size[0], 64), fill)
+            made["erased", kind, dtype, layout, fill.kind] = dtm.apply(
+                Plan(np.arange(n), (region,), (size[0], 64)), images, layout=layout
+            )
     mirrored, flips = provenance(n, *size), rng.integers(0, 2, n).astype(np.int32)
     runtime.mirror(images_of(view("images", mirrored)), view("flips", flips))
     crops = [rng.integers(0, 256, (40 + 30 * k, 90 - k, 3), np.uint8) for k in range(n)]

@@ -42,6 +42,7 @@ def launches():
             "mix",
             "exchange",
             "blend",
+            "erase",
             "quarters",
             "luminance",
             "place",

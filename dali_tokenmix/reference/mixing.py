@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..plan import Plan
-from ..regions import Blend, Box, Quarters, Tokens
+from ..regions import Blend, Box, ErasedBoxes, ErasedCells, Quarters, Tokens
+from .erasing import erase
 
 Definition = Callable[[Any, Plan, np.ndarray, np.ndarray], None]  # of a region: plan, clean images, out
 
@@ -53,4 +54,11 @@ def patched(region: Quarters, plan: Plan, images: np.ndarray, out: np.ndarray) -
                 quarter[...] = images[sample, top : top + len(quarter), left : left + quarter.shape[1]]
 
 
-DEFINITIONS: dict[type, Definition] = {Box: exchanged, Tokens: exchanged, Blend: blend, Quarters: patched}
+DEFINITIONS: dict[type, Definition] = {
+    Box: exchanged,
+    Tokens: exchanged,
+    Blend: blend,
+    Quarters: patched,
+    ErasedBoxes: erase,
+    ErasedCells: erase,
+}

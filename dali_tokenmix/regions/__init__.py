@@ -8,11 +8,14 @@ into a plan row, and is known before anything is drawn.
 from .base import Region, RegionShape, SampleMask, Size
 from .blend import Blend, BlendShape
 from .box import Box, BoxShape
+from .erased import ErasedBoxes, ErasedBoxesShape, ErasedCells, ErasedCellsShape, erases
+from .fill import Fill
 from .placed import PeakBox, PeakBoxShape, TopTokens, TopTokensShape, kinds, placed_shapes
 from .quarters import Quarters, QuartersShape
 from .tokens import TokenGrid, Tokens
 
 __all__ = ["Blend", "BlendShape", "Box", "BoxShape", "Region", "RegionShape", "SampleMask", "Size"]
+__all__ += ["ErasedBoxes", "ErasedBoxesShape", "ErasedCells", "ErasedCellsShape", "Fill", "erases"]
 __all__ += [
     "PeakBox",
     "PeakBoxShape",

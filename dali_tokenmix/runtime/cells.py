@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid
+from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid, erases
 from .params import MOST_REGIONS
 
 KINDS = {TokenGrid: 0, BoxShape: 1, BlendShape: 2}  # RegionKind of shares.cuh
@@ -13,12 +13,16 @@ KINDS = {TokenGrid: 0, BoxShape: 1, BlendShape: 2}  # RegionKind of shares.cuh
 def cells(
     grid: Size, image_size: Size, shapes: tuple[RegionShape, ...], offsets: tuple[int, ...], patch: int = 0
 ) -> tuple[Any, ...]:
-    """Cells of shares.cuh. patch: 0 for cells of one size. Raises ValueError for more regions than it holds."""
-    if len(shapes) > MOST_REGIONS:
-        raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(shapes)}")
-    if strangers := [type(shape).__name__ for shape in shapes if type(shape) not in KINDS]:
+    """Cells of shares.cuh. patch: 0 for cells of one size. Raises ValueError for more regions than it holds.
+
+    What is erased counts for nobody: such regions are left out.
+    """
+    counted = [(shape, offset) for shape, offset in zip(shapes, offsets, strict=True) if not erases(shape)]
+    if len(counted) > MOST_REGIONS:
+        raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(counted)}")
+    if strangers := [type(shape).__name__ for shape, _ in counted if type(shape) not in KINDS]:
         raise ValueError(f"a plan that is scored has regions of tokens, boxes or blends, got {', '.join(strangers)}")
-    regions = [_region(shape, offset) for shape, offset in zip(shapes, offsets, strict=True)]
+    regions = [_region(shape, offset) for shape, offset in counted]
     return (*image_size, *grid, patch, len(regions), regions + [(0,) * 5] * (MOST_REGIONS - len(regions)))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..regions import BlendShape, BoxShape, QuartersShape, RegionShape, TokenGrid
+from ..regions import BlendShape, BoxShape, ErasedBoxesShape, ErasedCellsShape, QuartersShape, RegionShape, TokenGrid
 from .arrays import View
 from .blend import blend
+from .erase import erase_boxes, erase_cells
 from .exchange import exchange_box, exchange_tokens
 from .images import Images
 from .launch import launch
@@ -20,6 +21,8 @@ GEOMETRIES: dict[type, Callable[[Images, View, Any, int, int | None], None]] = {
     BoxShape: exchange_box,
     BlendShape: blend,
     QuartersShape: quarters,
+    ErasedBoxesShape: erase_boxes,
+    ErasedCellsShape: erase_cells,
 }
 
 

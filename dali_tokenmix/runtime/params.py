@@ -24,6 +24,7 @@ IMAGE = _struct(
 PLAN_ROWS = _struct(("stride", "i4"), ("region", "i4"))
 
 MOST_REGIONS = 4
+MOST_TILES = 64  # of erase.cu, 16 bytes each
 REGION = _struct(("kind", "i4"), ("offset", "i4"), ("patch", "i4"), ("grid_h", "i4"), ("grid_w", "i4"))
 CELLS = _struct(
     ("height", "i4"),
@@ -38,6 +39,15 @@ TOP_K = _struct(("samples", "i4"), ("k", "i4"), ("map_h", "i4"), ("map_w", "i4")
 
 STRUCTS = {
     "Exchange": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("patch", "i4"), ("grid_h", "i4"), ("grid_w", "i4")),
+    "Erase": _struct(
+        ("image", IMAGE),
+        ("rows", PLAN_ROWS),
+        ("channels", "i4"),
+        ("parts", "i4"),
+        ("wide", "i4"),
+        ("tiles", "i4"),
+        ("colour", "u8", (2 * MOST_TILES,)),
+    ),
     "Mirror": _struct(("image", IMAGE)),
     "Resize": _struct(
         ("samples", "i4"),
