@@ -11,6 +11,7 @@ from torch import nn
 
 import dali_tokenmix as dtm
 from dali_tokenmix.nn import MixToken
+from dali_tokenmix.regions import Box
 from tests.examples import run_example
 
 GRID = (3, 5)
@@ -189,6 +190,20 @@ def test_other_sizes_for_a_model_that_takes_them():
         assert mix.plan.image_size == grid
 
 
+def test_swin_of_timm():
+    """Boxes of what the last stage sees as tokens; patch_embed gives maps twice as fine."""
+    swin = pytest.importorskip("timm.models.swin_transformer")
+    torch.manual_seed(0)
+    small = {"embed_dim": 8, "depths": (1, 1), "num_heads": (2, 2), "num_classes": 4, "drop_path_rate": 0.0}
+    model = swin.SwinTransformer(img_size=(24, 40), patch_size=4, window_size=(3, 5), **small)
+    mix = MixToken(model, grid=GRID, num_classes=4)
+    images = torch.randn(4, 3, 24, 40)
+    with mix(torch.arange(4)):
+        logits = model(images)
+    pixels = dtm.apply(dtm.Plan(mix.plan.partner, (Box(mix.plan.regions[0].boxes * 8),), (24, 40)), images.clone())
+    torch.testing.assert_close(logits, model(pixels))  # no patch looks beyond its own pixels
+
+
 def test_vit_of_torchvision():
     torchvision = pytest.importorskip("torchvision")
     model = torchvision.models.VisionTransformer(32, 8, 1, 2, 16, 16, num_classes=3)
@@ -243,6 +258,8 @@ def test_compiled():
         ({"grid": 4, "prefix_tokens": -1}, ValueError, "prefix_tokens must be"),
         ({"grid": 4, "layout": "HWC"}, ValueError, "layout must be"),
         ({"grid": 4, "mixer": dtm.MixUp()}, ValueError, "mixer must give each token to one sample"),
+        ({"grid": 4, "mixer": dtm.RICAP()}, ValueError, "mixer must give each token to one sample"),
+        ({"grid": 7, "mixer": dtm.AttentiveCutMix()}, ValueError, "mixer must draw without looking at the images"),
         ({"grid": 14, "mixer": dtm.TokenMix()}, ValueError, r"patch_size counts tokens: TokenMix\(patch_size=1\)"),
     ],
 )

@@ -14,7 +14,7 @@ from ..label_maps import TokenTargets
 from ..mixers import CutMix
 from ..mixing import draw
 from ..plan import Plan, untouched
-from ..regions import BoxShape, TokenGrid
+from ..regions import BoxShape, TokenGrid, kinds
 from .in_network import InNetwork
 
 
@@ -97,7 +97,10 @@ class MixToken(InNetwork):
         if len(sides) != 2:
             raise ValueError(f"grid must be (rows, columns) or one number for both, got {given!r}")
         grid = integer("grid", sides[0], at_least=1), integer("grid", sides[1], at_least=1)
-        for shape in self.mixer.shapes(grid):
+        shapes = self.mixer.shapes(grid)
+        if kinds(shapes):
+            raise ValueError(f"mixer must draw without looking at the images, as CutMix does, got {self.mixer!r}")
+        for shape in shapes:
             if not isinstance(shape, BoxShape | TokenGrid):
                 raise ValueError(f"mixer must give each token to one sample, as CutMix does, got {self.mixer!r}")
             if isinstance(shape, TokenGrid) and shape.patch_size > min(grid):
