@@ -158,7 +158,8 @@ class JensenShannon(nn.Module):
     views=3)) orders them and timm does; or a tuple of (N, C), a view each. Targets are of the N samples: (N, C) soft
     ones, as they come from a Loader, or (N,) class ids.
 
-    weight: 12 in the paper. views: 3 in the paper; a tuple of logits brings its own number.
+    weight: 12 in the paper.
+    views: 3 in the paper; a tuple of logits brings its own number.
     Raises TypeError or ValueError for arguments that do not fit.
     """
 

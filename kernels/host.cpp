@@ -2,6 +2,9 @@
 // The CPU library: every kernel by the host compiler, and what the launcher asks of the library itself.
 #include "blend.cu"
 #include "block_mask.cu"
+#include "chains_apply.cu"
+#include "chains_sum.cu"
+#include "chains_tables.cu"
 #include "crop_maps.cu"
 #include "erase.cu"
 #include "exchange.cu"
@@ -31,6 +34,7 @@ extern "C" __attribute__((visibility("default"))) void set_threads(int32_t threa
 SIZE_OF(Exchange)
 SIZE_OF(Erase)
 SIZE_OF(Blend)
+SIZE_OF(Chains)
 SIZE_OF(Quarters)
 SIZE_OF(BlockMask)
 SIZE_OF(Words)

@@ -20,6 +20,9 @@ KERNELS = {
     "blend": {
         f"blend_{name}_{width}" for name, item in (("uint8", 1), ("float16", 2), ("float32", 4)) for width in (item, 16)
     },
+    "chains_apply": {"chains_apply"},
+    "chains_sum": {"chains_sum"},
+    "chains_tables": {"chains_tables_count", "chains_tables"},
     "exchange": {f"exchange_{region}_{width}" for region in ("tokens", "box") for width in (1, 2, 4, 8, 16)},
     "luminance": {f"luminance_{name}" for name in ("uint8", "float16", "float32")},
     "place": {"place_row_peaks", "place_peak", "place_top"},

@@ -21,6 +21,7 @@ from dali_tokenmix.runtime.arrays import view
 from dali_tokenmix.runtime.images import images_of
 from dali_tokenmix.runtime.luminance import luminance
 from dali_tokenmix.runtime.work import Work
+from tests.chains import chains_plan
 from tests.helpers import erased_region, provenance, random_plan, unplaced_plan
 from tests.test_relabel import label_maps
 
@@ -64,6 +65,10 @@ def everything(n=6, size=(70, 52), classes=37):
             made["erased", kind, dtype, layout, fill.kind] = dtm.apply(
                 Plan(np.arange(n), (region,), (size[0], 64)), images, layout=layout
             )
+    for layout in ("NHWC", "NCHW"):
+        images = rng.integers(0, 256, (n, *size, 3), np.uint8)
+        images = images if layout == "NHWC" else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        made["chains", layout] = dtm.apply(chains_plan(np.random.default_rng(1), n, size), images, layout=layout)
     mirrored, flips = provenance(n, *size), rng.integers(0, 2, n).astype(np.int32)
     runtime.mirror(images_of(view("images", mirrored)), view("flips", flips))
     crops = [rng.integers(0, 256, (40 + 30 * k, 90 - k, 3), np.uint8) for k in range(n)]

@@ -42,6 +42,7 @@ def launches():
             "mix",
             "exchange",
             "blend",
+            "chains",
             "erase",
             "quarters",
             "luminance",

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..plan import Plan
-from ..regions import Blend, Box, ErasedBoxes, ErasedCells, Quarters, Tokens
+from ..regions import Blend, Box, Chains, ErasedBoxes, ErasedCells, Quarters, Tokens
+from .chains import chained
 from .erasing import erase
 
 Definition = Callable[[Any, Plan, np.ndarray, np.ndarray], None]  # of a region: plan, clean images, out
@@ -58,6 +59,7 @@ DEFINITIONS: dict[type, Definition] = {
     Box: exchanged,
     Tokens: exchanged,
     Blend: blend,
+    Chains: chained,
     Quarters: patched,
     ErasedBoxes: erase,
     ErasedCells: erase,

@@ -8,6 +8,7 @@ into a plan row, and is known before anything is drawn.
 from .base import Region, RegionShape, SampleMask, Size
 from .blend import Blend, BlendShape
 from .box import Box, BoxShape
+from .chains import Chains, ChainsShape
 from .erased import ErasedBoxes, ErasedBoxesShape, ErasedCells, ErasedCellsShape, erases
 from .fill import Fill
 from .placed import PeakBox, PeakBoxShape, TopTokens, TopTokensShape, kinds, placed_shapes
@@ -17,6 +18,8 @@ from .tokens import TokenGrid, Tokens
 __all__ = ["Blend", "BlendShape", "Box", "BoxShape", "Region", "RegionShape", "SampleMask", "Size"]
 __all__ += ["ErasedBoxes", "ErasedBoxesShape", "ErasedCells", "ErasedCellsShape", "Fill", "erases"]
 __all__ += [
+    "Chains",
+    "ChainsShape",
     "PeakBox",
     "PeakBoxShape",
     "Quarters",

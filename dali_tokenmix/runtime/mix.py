@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..regions import BlendShape, BoxShape, ErasedBoxesShape, ErasedCellsShape, QuartersShape, RegionShape, TokenGrid
+from ..regions import (
+    BlendShape,
+    BoxShape,
+    ChainsShape,
+    ErasedBoxesShape,
+    ErasedCellsShape,
+    QuartersShape,
+    RegionShape,
+    TokenGrid,
+)
 from .arrays import View
 from .blend import blend
+from .chains import chains
 from .erase import erase_boxes, erase_cells
 from .exchange import exchange_box, exchange_tokens
 from .images import Images
@@ -20,6 +30,7 @@ GEOMETRIES: dict[type, Callable[[Images, View, Any, int, int | None], None]] = {
     TokenGrid: exchange_tokens,
     BoxShape: exchange_box,
     BlendShape: blend,
+    ChainsShape: chains,
     QuartersShape: quarters,
     ErasedBoxesShape: erase_boxes,
     ErasedCellsShape: erase_cells,

@@ -72,6 +72,9 @@ STRUCTS = {
     ),
     "Quarters": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("scratch_row", "i4"), ("parts", "i4")),
     "Blend": _struct(("image", IMAGE), ("rows", PLAN_ROWS)),
+    "Chains": _struct(
+        ("image", IMAGE), ("rows", PLAN_ROWS), ("width", "i4"), ("depth", "i4"), ("step", "i4"), ("fill", "f4")
+    ),
     "BlockMask": _struct(
         ("log_aspect", "f8"),
         ("masks", "i4"),
