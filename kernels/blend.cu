@@ -1,29 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // blend: both images of a pair become (1 - w) * own + w * partner's, in place, each with its own weight w.
 // Arithmetic is binary32 without contraction; uint8 and float16 are rounded to nearest, ties to even.
-#include "half.cuh"
 #include "image.cuh"
+#include "values.cuh"
 
 struct Blend {
   Image image;
   PlanRows rows;  // the region is one float: the partner's weight
 };
-
-DEVICE float load(uint8_t v) { return (float)v; }
-DEVICE float load(float v) { return v; }
-DEVICE float load(uint16_t v) { return half_to_float(v); }
-template <class T>
-DEVICE T rounded(float v) {
-  return v;
-}
-template <>
-DEVICE uint8_t rounded<uint8_t>(float v) {
-  return (uint8_t)(int32_t)((v + 8388608.0f) - 8388608.0f);  // 2^23: leaves the nearest integer, ties to even
-}
-template <>
-DEVICE uint16_t rounded<uint16_t>(float v) {
-  return float_to_half(v);
-}
 
 template <int V, class T>
 struct ALIGNED(V) Elements {
