@@ -15,6 +15,8 @@
 #include "quarters.cu"
 #include "relabel.cu"
 #include "resize.cu"
+#include "resized.cu"
+#include "resized_pairs.cu"
 #include "roi_weights.cu"
 #include "score.cu"
 #include "targets.cu"
@@ -49,6 +51,7 @@ SIZE_OF(Luminance)
 SIZE_OF(Place)
 SIZE_OF(Mirror)
 SIZE_OF(Resize)
+SIZE_OF(Resized)
 SIZE_OF(Normalise)
 SIZE_OF(Score)
 SIZE_OF(PlanHead)

@@ -34,6 +34,11 @@ KERNELS = {
     "mirror": {"mirror"},
     "normalise": {"normalise_float32", "normalise_float16"},
     "resize": {"resize_taps", "resize"},
+    "resized": {
+        *(f"resized_take_{dtype}" for dtype in ("uint8", "float16", "float32")),
+        *(f"resized_paste_{width}" for width in (1, 2, 4, 8, 16)),
+    },
+    "resized_pairs": {f"resized_pairs_{dtype}" for dtype in ("uint8", "float16", "float32")},
     "score": {"score"},
     "crop_maps": {"crop_maps"},
     "roi_weights": {"roi_weights"},

@@ -18,6 +18,7 @@ from dali_tokenmix.regions import (
     Fill,
     PeakBox,
     Quarters,
+    Resized,
     TokenGrid,
     Tokens,
     TopTokens,
@@ -49,6 +50,9 @@ def shown_by_loops(plan: Plan) -> np.ndarray:
             elif isinstance(region, Box):
                 y0, x0, y1, x1 = region.boxes[i]
                 shown[i, y, x] |= bool(y0 <= y < y1 and x0 <= x < x1)
+            elif isinstance(region, Resized):
+                top, left, h, w = region.boxes[i]
+                shown[i, y, x] |= bool(top <= y < top + h and left <= x < left + w)
     return shown
 
 
@@ -132,6 +136,14 @@ def box_plan(rng: np.random.Generator, partner: np.ndarray, size: tuple[int, int
     return Plan(partner, (Box(boxes.astype(np.int32)),), size)
 
 
+def resized_plan(rng: np.random.Generator, partner: np.ndarray, size: tuple[int, int]) -> Plan:
+    """Each sample its own box for the whole partner, smaller or larger than it; some are empty or beyond the image."""
+    n, (height, width) = len(partner), size
+    top, left = rng.integers(-height, height + 1, n), rng.integers(-width, width + 1, n)
+    boxes = np.stack([top, left, rng.integers(0, 2 * height + 1, n), rng.integers(0, 2 * width + 1, n)], axis=1)
+    return Plan(partner, (Resized((boxes * (partner != np.arange(n))[:, None]).astype(np.int32)),), size)
+
+
 def blend_plan(rng: np.random.Generator, partner: np.ndarray, size: tuple[int, int]) -> Plan:
     """Each sample its own weight; some are 0 or 1."""
     weight = np.clip(rng.uniform(-0.2, 1.2, len(partner)), 0, 1) * (partner != np.arange(len(partner)))
@@ -162,13 +174,14 @@ def quarters_plan(rng: np.random.Generator, partner: np.ndarray, size: tuple[int
 
 
 def random_plan(kind: str, rng: np.random.Generator, n: int, size: tuple[int, int], patch_size: int = 3) -> Plan:
-    """A plan of one region of that kind (tokens, box, blend or quarters) with one self-partner at least where n > 2."""
+    """A plan of one region of that kind (tokens, box, resized, ...) with one self-partner at least where n > 2."""
     partner = some_pairs(rng, n, self_partners=int(n > 2))
     if kind == "tokens":
         return token_plan(rng, partner, size, patch_size)
     if kind == "quarters":
         return quarters_plan(rng, partner, size)
-    return box_plan(rng, partner, size) if kind == "box" else blend_plan(rng, partner, size)
+    build = {"box": box_plan, "resized": resized_plan, "blend": blend_plan}[kind]
+    return build(rng, partner, size)
 
 
 def erased_region(

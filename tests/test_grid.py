@@ -43,7 +43,7 @@ def blocks(request, monkeypatch):
 def everything(n=6, size=(70, 52), classes=37):
     """What each kernel makes of one batch, all by name."""
     rng, made = np.random.default_rng(0), {}
-    for kind in ("tokens", "box", "blend", "quarters"):
+    for kind in ("tokens", "box", "blend", "quarters", "resized"):
         for dtype in ("uint8", "float16", "float32"):
             for layout in ("NHWC", "NCHW"):
                 images = provenance(n, *size, dtype=dtype)

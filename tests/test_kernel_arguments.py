@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from dali_tokenmix.runtime import blend, cuda, params, quarters, sources
+from dali_tokenmix.runtime import blend, cuda, params, quarters, resized, sources
 from dali_tokenmix.runtime.images import Images
 from tests import cupy_launch
 from tests.compiled import ALL_KERNELS
@@ -52,11 +52,12 @@ def launches():
             "resize",
             "normalise",
             "draw",
+            "resized",
         ):
             module = import_module(f"dali_tokenmix.runtime.{name}")
             patch.setattr(module, "launch", note(module.launch))
         everything()
-        for module in (blend, quarters):
+        for module in (blend, quarters, resized):
             patch.setattr(module, "vector_alignment", lambda device: 16)
         for width in (1, 2, 4, 8, 16):
             patch.setattr(Images, "widest", lambda self, least, width=width: max(width, least))

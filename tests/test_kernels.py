@@ -31,7 +31,7 @@ from tests.helpers import (
 )
 
 DTYPES = ("uint8", "float16", "float32")
-KINDS = ("tokens", "box", "blend", "quarters")
+KINDS = ("tokens", "box", "blend", "quarters", "resized")
 
 
 def check_mixes_as_defined(plan, images, arrangement, library="native", device="cpu"):
@@ -220,7 +220,7 @@ def test_one_row_or_one_sample_has_no_stride_to_mind(narrow_accesses):
     assert images_of(view("images", images), layout="NHWC").widest(1) == 16
 
 
-@pytest.mark.parametrize("kind", ["tokens", "box", "quarters"])
+@pytest.mark.parametrize("kind", ["tokens", "box", "quarters", "resized"])
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS.values(), ids=ARRANGEMENTS)
 def test_no_access_is_wider_than_its_address_allows(kind, arrangement, strict_library, monkeypatch, capfd):
     """Fails if UBSan reports, which it does on stderr: that access would be an error on a GPU."""
@@ -234,7 +234,7 @@ def test_no_access_is_wider_than_its_address_allows(kind, arrangement, strict_li
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("kind", ["tokens", "box", "quarters"])
+@pytest.mark.parametrize("kind", ["tokens", "box", "quarters", "resized"])
 def test_all_widths_of_access_exchange_the_same(width, kind, strict_library, monkeypatch, capfd):
     """Rows of 64 bytes take every width; tokens and boxes begin and end where it does not divide."""
     monkeypatch.setattr(host, "kernels", lambda: strict_library)

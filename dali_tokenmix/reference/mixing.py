@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..plan import Plan
-from ..regions import Blend, Box, Chains, ErasedBoxes, ErasedCells, Quarters, Tokens
+from ..regions import Blend, Box, Chains, ErasedBoxes, ErasedCells, Quarters, Resized, Tokens
+from .bilinear import resized_partners
 from .chains import chained
 from .erasing import erase
 
@@ -63,4 +64,5 @@ DEFINITIONS: dict[type, Definition] = {
     Quarters: patched,
     ErasedBoxes: erase,
     ErasedCells: erase,
+    Resized: resized_partners,
 }

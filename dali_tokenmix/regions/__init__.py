@@ -13,6 +13,7 @@ from .erased import ErasedBoxes, ErasedBoxesShape, ErasedCells, ErasedCellsShape
 from .fill import Fill
 from .placed import PeakBox, PeakBoxShape, TopTokens, TopTokensShape, kinds, placed_shapes
 from .quarters import Quarters, QuartersShape
+from .resized import Resized, ResizedShape
 from .tokens import TokenGrid, Tokens
 
 __all__ = ["Blend", "BlendShape", "Box", "BoxShape", "Region", "RegionShape", "SampleMask", "Size"]
@@ -24,6 +25,8 @@ __all__ += [
     "PeakBoxShape",
     "Quarters",
     "QuartersShape",
+    "Resized",
+    "ResizedShape",
     "TokenGrid",
     "Tokens",
     "TopTokens",

@@ -13,6 +13,7 @@ from ..regions import (
     ErasedCellsShape,
     QuartersShape,
     RegionShape,
+    ResizedShape,
     TokenGrid,
 )
 from .arrays import View
@@ -23,6 +24,7 @@ from .exchange import exchange_box, exchange_tokens
 from .images import Images
 from .launch import launch
 from .quarters import quarters
+from .resized import resized
 from .work import Work
 
 # shape -> function(images, rows, shape, region, threads); region: where in a row of the plan its data begins
@@ -34,6 +36,7 @@ GEOMETRIES: dict[type, Callable[[Images, View, Any, int, int | None], None]] = {
     QuartersShape: quarters,
     ErasedBoxesShape: erase_boxes,
     ErasedCellsShape: erase_cells,
+    ResizedShape: resized,
 }
 
 

@@ -58,6 +58,7 @@ STRUCTS = {
         ("bands", "i4"),
         ("scratch", "i4"),
     ),
+    "Resized": _struct(("image", IMAGE), ("rows", PLAN_ROWS), ("parts", "i4"), ("pitch", "i4")),
     "Normalise": _struct(
         ("samples", "i4"),
         ("height", "i4"),
