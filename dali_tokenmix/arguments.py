@@ -8,6 +8,7 @@ import numpy as np
 
 from .checks import choice, integer, number
 from .checks import mixer as check_mixer
+from .placing import needed
 from .regions import Size
 from .runtime.images import Layout, find_layout
 from .supervision import SUPERVISIONS, check_classes, check_source
@@ -33,7 +34,7 @@ def checked(
     number("smoothing", smoothing, at_least=0, at_most=1)
     choice("layout", layout, (None, "NHWC", "NCHW"))
     choice("supervision", supervision, SUPERVISIONS)
-    check_source(supervision, teacher, label_maps)
+    check_source(supervision, teacher, label_maps, attention="attention" in needed(mixer))
     check_classes(supervision, teacher, classes, used=classes)
     return classes
 

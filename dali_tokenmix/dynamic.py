@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -12,15 +13,16 @@ import nvidia.dali.experimental.dynamic as ndd
 from . import arguments, runtime, streams
 from .checks import integer
 from .label_maps import TokenTargets, crop_labels, token_grid, token_labels
-from .label_nodes import maps_seen, top_labels_seen
 from .labels import checked_maps, crop_maps, ids_or_rows, scored
-from .mixing import draw
+from .mixing import drawn
 from .op import empty
+from .placing import needed, placed_by
 from .plan import Plan, region_offsets
 from .runtime.arrays import View, view
 from .runtime.dlpack import view_of_capsule
 from .runtime.images import Layout, images_of
 from .supervision import check_labels
+from .teacher_seen import as_taken, attention_seen, maps_seen, top_labels_seen
 
 
 def token_mix(
@@ -59,7 +61,8 @@ def token_mix(
             it open, or DALI's own layout says otherwise, an error asks for it.
         return_plan: also return the Plan: who was mixed with whom, and where.
         supervision: as in fn.token_mix.
-        teacher: a Teacher that looks at the clean images now. On a GPU this waits for what it says.
+        teacher: as in fn.token_mix; it looks at the clean images now. On a GPU this waits for what it says, and so does
+            a mixer that looks at saliency.
         label_maps: for "tokenmix" the samples' activation maps, (N, gh, gw) >= 0, such as dtm.crop_maps() gives; for
             the other two (ids, scores), both (N, k, h, w), of LabelStore.topk(), or (ids, scores, boxes, flips) where
             crops are labelled: see dtm.token_labels(). Batches or arrays on the CPU.
@@ -93,7 +96,9 @@ def token_mix(
     with _on_stream_of(images) as stream:
         clean = ndd.as_tensor(images).evaluate()
         images_of(_view(clean, stream), size, layout)  # dtype and layout, before anything is drawn
-        plan = draw(mixer, len(known), size, seed)
+        plan = drawn(mixer, len(known), size, seed)
+        if needed(mixer):
+            plan = _placed(plan, clean.torch(), layout, teacher)
         plan, given = _labels(plan, known, clean, num_classes, layout, supervision, teacher, label_maps)
         mixed = _own_memory(images, clean, stream, inplace)
         rows = view("plan", _to_device(images, plan.packed))
@@ -140,13 +145,13 @@ def _labels(
         return plan, (known,)
     shapes = tuple(region.shape for region in plan.regions)
     if supervision == "tokenmix":
-        if teacher is None:
+        if label_maps is not None:
             return scored(plan, checked_maps("label_maps", _on_cpu("label_maps", label_maps), len(known))), (known,)
         maps = maps_seen(teacher, clean.torch(), known, layout).cpu().numpy()
         whole = np.tile([0.0, 0.0, 1.0, 1.0], (len(known), 1))
         cut = crop_maps(maps, whole, np.zeros(len(known), bool), token_grid(shapes, plan.image_size).grid)
         return scored(plan, cut), (known,)
-    if teacher is None:
+    if label_maps is not None:
         if not isinstance(label_maps, tuple | list) or len(label_maps) not in (2, 4):
             raise TypeError(
                 f"label_maps must be (ids, scores) or (ids, scores, boxes, flips), got {label_maps!r:.60}: a "
@@ -161,6 +166,18 @@ def _labels(
     if supervision == "relabel":
         return plan, (soft,)
     return plan, (soft, *token_labels(plan, *top, num_classes=num_classes))
+
+
+def _placed(plan: Plan, clean: Any, layout: Layout | None, teacher: Any) -> Plan:
+    """The plan placed by what is seen in the clean images, a tensor; the host waits for that."""
+
+    @cache
+    def look(maker: Any) -> np.ndarray:
+        maps = attention_seen(teacher, clean, layout) if maker is None else maker(as_taken(clean, layout))
+        found: np.ndarray = maps.cpu().numpy()
+        return found
+
+    return placed_by(lambda shape: look(shape.maker), plan)
 
 
 def _targets(

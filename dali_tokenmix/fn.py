@@ -13,6 +13,7 @@ from . import arguments, decorators, nodes, op
 from .checks import integer
 from .label_nodes import Labelling, TopLabels, fill_targets, stored_labels
 from .labels import checked_maps, crop_maps, ids_or_rows, scored_rows
+from .placing import needed
 from .plan import packed
 from .planner import boxes_of, seeded_plan
 from .runtime.arrays import View, view
@@ -62,8 +63,9 @@ def token_mix(
         supervision: "imagenet" weighs labels by area, "tokenmix" by how much of each object shows. "relabel" replaces
             labels by what a teacher sees in the crop, mixed by area; "tokenlabeling" does so too, and labels every
             token. See Loader for the papers.
-        teacher: a Teacher that looks at the clean images here; for every supervision but "imagenet", or label_maps.
-            Floating images have to be normalised as the teacher wants them; uint8 ones it normalises itself.
+        teacher: a Teacher that looks at the clean images here; for every supervision but "imagenet", or label_maps, and
+            for a mixer that cuts by its attention (AttentiveCutMix). A Saliency does as one for "tokenmix". Floating
+            images have to be normalised as the teacher wants them; uint8 ones it normalises itself.
         label_maps: for "tokenmix" a CPU node of the samples' activation maps, (gh, gw) float32 >= 0, such as
             dtm.fn.label_maps gives; for the other two what dtm.fn.top_labels gives.
 
@@ -100,18 +102,23 @@ def token_mix(
             "return_plan must be False inside a DALI `if`, where partner would be a number in the branch and not in "
             "the batch: call token_mix after the `if`, with the mixer's prob= for mixing only some"
         )
+    if return_plan and images.device == "gpu" and (kinds := needed(mixer)):
+        raise ValueError(
+            f"return_plan must be False for images on the GPU and a mixer that cuts by {' and '.join(kinds)}: the plan "
+            "is placed there, and stays there. Leave it out, or mix on the CPU"
+        )
     batch = _Batch(images, labels, num_classes, mixer, smoothing, layout, supervision)
     maps = [label_maps] if supervision == "tokenmix" and isinstance(label_maps, DataNode) else []
     # DALI merges equal nodes, and every copy of these images would be this one: what these two arguments prevent.
     copied = images if inplace else fn.copy(images, preserve=True, bytes_per_sample_hint=1)
     seeds = nodes.random_seeds(seed)
-    if images.device == "cpu" and teacher is None and supervision not in BY_LABELS:
+    if images.device == "cpu" and teacher is None and supervision not in BY_LABELS and not needed(mixer):
         mixed, targets, rows = batch.at_once(copied, seeds, maps)
     else:
-        rows, ids = batch.planned(seeds, maps)
+        rows, ids, *to_score = batch.planned(seeds, maps)
         labelling = Labelling(supervision, num_classes, smoothing, mixer, layout, images)
         stored = label_maps if isinstance(label_maps, TopLabels) else None
-        scores, targets, seen = labelling.targets(ids, rows, teacher, stored)
+        scores, targets, seen = labelling.targets(ids, rows, teacher, stored, maps=next(iter(to_score), None))
         mixed = nodes.mix(copied, scores, mixer, layout, *seen)
         rows = scores if scores.device == "cpu" else rows
     return (mixed, targets, nodes.plan_nodes(rows, batch.shapes, mixer, layout)) if return_plan else (mixed, targets)
@@ -137,8 +144,9 @@ class _Batch:
         (self._sizes,) = op.host(self._common_size, self.shapes, *layouts)
 
     def planned(self, seeds: DataNode, maps: Sequence[DataNode]) -> tuple[DataNode, ...]:
-        """Packed rows of a plan, and class ids or rows of labels, on the CPU."""
-        return op.host(self._plan, self._sizes, seeds, self.labels, *maps, outputs=2)
+        """Packed rows of a plan, and class ids or rows of labels, on the CPU; and maps, if they are yet to score it."""
+        outputs = 2 + (len(maps) if needed(self.mixer) else 0)
+        return op.host(self._plan, self._sizes, seeds, self.labels, *maps, outputs=outputs)
 
     def at_once(self, images: DataNode, seeds: DataNode, maps: Sequence[DataNode]) -> tuple[DataNode, ...]:
         """Images on the CPU mixed in their own memory, targets and packed rows, by one operator: each has its price."""
@@ -160,14 +168,15 @@ class _Batch:
 
     def _plan(
         self, sizes: np.ndarray, seeds: np.ndarray, labels: np.ndarray, *maps: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, ...]:
         checked = ids_or_rows(labels, self.num_classes)
         check_labels(self.supervision, checked)
         height, width = map(int, sizes[0])
         plan = seeded_plan(self.mixer, seeds, (height, width))
         if not maps:
             return plan.packed, checked
-        return packed(scored_rows(plan, checked_maps("label_maps", maps[0], len(plan)))), checked
+        known = checked_maps("label_maps", maps[0], len(plan))
+        return (plan.packed, checked, known) if needed(self.mixer) else (packed(scored_rows(plan, known)), checked)
 
 
 @decorators.do_not_convert

@@ -14,12 +14,15 @@ from . import op, runtime
 from .arguments import image_size_of
 from .label_maps import TokenTargets, check_ids, token_grid, token_sides
 from .nodes import on_device_of
+from .placing import needed
+from .placing_nodes import attention_maps, one_cell, placed
 from .plan import region_offsets
 from .planner import boxes_of
-from .regions import RegionShape, Size
+from .regions import RegionShape, Size, placed_shapes
 from .runtime.arrays import View, view
-from .runtime.images import Layout, find_layout
+from .runtime.images import Layout
 from .supervision import BY_LABELS
+from .teacher_seen import maps_and_attention_seen, maps_seen, top_labels_seen
 
 
 class TopLabels(NamedTuple):
@@ -44,7 +47,8 @@ class Labelling:
     smoothing: float
     mixer: Any
     layout: Layout | None
-    images: DataNode  # clean; only a teacher looks at their memory
+    images: DataNode  # clean; only what makes maps looks at their memory
+    threads: int = 1  # of a CPU
 
     def targets(
         self,
@@ -53,19 +57,30 @@ class Labelling:
         teacher: Any,
         stored: TopLabels | None,
         wanted: Callable[[], bool] = lambda: True,
+        maps: DataNode | None = None,
     ) -> tuple[DataNode, DataNode | TokenTargets, Sequence[DataNode]]:
         """The rows to mix by, the targets, and nodes that what mixes has to wait for: they look at clean images.
 
-        ids: () int32 class ids, or (C,) float32 rows of labels. rows: packed plans, on the CPU. teacher: a Teacher, or
-        None where `stored` labels, or nothing but area, make the targets. wanted: whether scores are of use in the
-        batch at hand.
+        ids: () int32 class ids, or (C,) float32 rows of labels. rows: packed plans, on the CPU, as the mixer draws
+        them. teacher: a Teacher, for what `stored` labels or `maps`, (h, w) float32 on the CPU, do not say of the
+        classes, and for the mixer's attention. wanted: whether the batch at hand is mixed.
         """
+        scores = self.supervision == "tokenmix" and teacher is not None and maps is None
+        attention = None
+        if "attention" in needed(self.mixer):
+            if scores:
+                maps, attention = teacher_views(teacher, self.images, ids, self.layout, wanted)
+            else:
+                attention = attention_maps(teacher, self.images, self.layout, wanted)
+        elif scores:
+            maps = teacher_maps(teacher, self.images, ids, self.layout, wanted)
+        if needed(self.mixer):
+            rows = placed(rows, self.mixer, self.images, self.layout, attention, wanted, self.threads)
         if self.supervision in BY_LABELS:
-            top = teacher_labels(teacher, self.images, self.layout, self.num_classes) if teacher is not None else stored
-            assert top is not None  # the arguments were checked
-            return rows, self.by_labels(top, rows), top[:1] if teacher is not None else ()
-        if teacher is not None:
-            rows = self.scored(rows, teacher_maps(teacher, self.images, ids, self.layout, wanted))
+            top = stored or teacher_labels(teacher, self.images, self.layout, self.num_classes)
+            return rows, self.by_labels(top, rows), () if stored else top[:1]
+        if maps is not None:
+            rows = self.scored(rows, on_device_of(self.images, maps))
         return rows, self.by_area(ids, rows), ()
 
     def by_area(self, ids: DataNode, rows: DataNode) -> DataNode:
@@ -120,7 +135,7 @@ class Labelling:
 
     def _layout(self, images: View) -> tuple[tuple[RegionShape, ...], Size]:
         size = image_size_of(images.shape, self.layout)
-        return (() if self.mixer is None else self.mixer.shapes(size)), size
+        return (() if self.mixer is None else placed_shapes(self.mixer.shapes(size))), size
 
     def _made(self, fill: Callable[..., Sequence[Any]], *inputs: DataNode, outputs: int) -> tuple[DataNode, ...]:
         made = op.new_outputs(fill, *(on_device_of(self.images, node) for node in inputs), outputs=outputs)
@@ -147,11 +162,23 @@ def teacher_maps(
     """
 
     def look(batch: Any, labels: Any) -> Sequence[Any]:
-        if not wanted():
-            return (batch.new_ones((len(batch), 1, 1)).float(),)
-        return (maps_seen(teacher, batch, labels, layout),)
+        return (maps_seen(teacher, batch, labels, layout) if wanted() else one_cell(batch),)
 
     return op.torch_function(look, images, on_device_of(images, ids))[0]
+
+
+def teacher_views(
+    teacher: Any, images: DataNode, ids: DataNode, layout: Layout | None, wanted: Callable[[], bool]
+) -> tuple[DataNode, DataNode]:
+    """teacher_maps() and placing_nodes.attention_maps(), of one look at the images."""
+
+    def look(batch: Any, labels: Any) -> Sequence[Any]:
+        if not wanted():
+            return one_cell(batch), one_cell(batch)
+        return maps_and_attention_seen(teacher, batch, labels, layout)
+
+    maps, attention = op.torch_function(look, images, on_device_of(images, ids), outputs=2)
+    return maps, attention
 
 
 def teacher_labels(teacher: Any, images: DataNode, layout: Layout | None, num_classes: int) -> TopLabels:
@@ -161,48 +188,6 @@ def teacher_labels(teacher: Any, images: DataNode, layout: Layout | None, num_cl
         return top_labels_seen(teacher, batch, layout, num_classes)
 
     return TopLabels(*op.torch_function(look, images, outputs=2))
-
-
-def maps_seen(teacher: Any, batch: Any, labels: Any, layout: Layout | None) -> Any:
-    """(N, h, w) float32 tensor: a Teacher's activation maps of a batch of clean images."""
-    maps = _given("maps", teacher(_as_taken(batch, layout), labels), len(batch), 3).float()
-    if maps.device.type == "cpu" and not ((maps >= 0) & (maps < float("inf"))).all():
-        raise ValueError(f"maps of the teacher must be finite and >= 0, got {maps.min()} to {maps.max()}")
-    return maps
-
-
-def top_labels_seen(teacher: Any, batch: Any, layout: Layout | None, num_classes: int) -> tuple[Any, Any]:
-    """(N, k, h, w) int32 ids and float16 scores: a Teacher's label maps of a batch of clean images."""
-    ids, scores = (_given("topk", part, len(batch), 4) for part in teacher.topk(_as_taken(batch, layout)))
-    if ids.is_floating_point() or ids.shape != scores.shape:
-        raise ValueError(
-            f"topk of the teacher must be whole ids and scores, both (N, k, h, w), got {ids.dtype} of shape "
-            f"{tuple(ids.shape)} and {scores.dtype} of shape {tuple(scores.shape)}"
-        )
-    rounded = scores.half()
-    if rounded.device.type == "cpu":  # on a GPU, looking would be waiting
-        check_ids("ids of the teacher", ids.numpy(), num_classes)
-        if not rounded.isfinite().all():
-            raise ValueError("scores of the teacher must be finite and at most 65504")
-    return ids.int(), rounded
-
-
-def _given(name: str, result: Any, samples: int, dimensions: int) -> Any:
-    """A teacher's tensor, without its history. Raises ValueError unless it has a row for each sample."""
-    if getattr(result, "ndim", 0) != dimensions or len(result) != samples or 0 in result.shape:
-        form = tuple(result.shape) if hasattr(result, "shape") else type(result).__name__
-        raise ValueError(
-            f"{name} of the teacher must be a tensor of {dimensions} dimensions, {samples} samples, got {form}"
-        )
-    return result.detach()
-
-
-def _as_taken(batch: Any, layout: Layout | None) -> Any:
-    """A view of a batch as a Teacher takes it: uint8 as (N, H, W, 3), floating as (N, 3, H, W)."""
-    found = layout or find_layout(tuple(batch.shape), None)
-    if batch.is_floating_point():
-        return batch.permute(0, 3, 1, 2) if found == "NHWC" else batch
-    return batch.permute(0, 2, 3, 1) if found == "NCHW" else batch
 
 
 def stored_labels(store: Any, index: DataNode, crop: dict[str, DataNode], num_classes: int | None = None) -> TopLabels:

@@ -64,7 +64,8 @@ class Loader:
             they are mixed by area (arXiv 2101.05022).
             "tokenlabeling": the same, and every token is labelled as well (arXiv 2104.10858); targets are TokenTargets,
             a named tuple that losses.TokenLabelingLoss takes.
-        teacher: a Teacher, which looks at every clean image on its way.
+        teacher: a Teacher, which looks at every clean image on its way: for labels, and for a mixer that cuts by its
+            attention (AttentiveCutMix). A Saliency does as one for "tokenmix".
         label_maps: a LabelStore or its path, made once for the data. Stored maps follow crop and flip, but not what
             augment may do to an image.
         on_error: "raise" names the unreadable file when it is met. "skip" decodes every file once before the first

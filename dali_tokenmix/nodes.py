@@ -12,7 +12,7 @@ from nvidia.dali.data_node import DataNode
 from . import checks, op, runtime
 from .arguments import image_size_of
 from .plan import read_rows, region_offsets, row_dtype
-from .regions import Size
+from .regions import Size, placed_shapes
 from .runtime.arrays import View
 from .runtime.images import Layout, images_of
 from .runtime.pool import Pool
@@ -78,7 +78,7 @@ def mix(
 def apply_rows(batch: View, rows: View, mixer: Any, layout: Layout | None, threads: int) -> None:
     """Mixes a batch in place by the packed rows of its plan."""
     seen = images_of(batch, layout=layout)
-    shapes = mixer.shapes((seen.height, seen.width))
+    shapes = placed_shapes(mixer.shapes((seen.height, seen.width)))
     if rows.shape[1] != row_dtype(shapes).itemsize:
         raise ValueError(f"mixer must draw plans of the layout that its shapes() tells, got {mixer!r}")
     runtime.apply_plan(seen, rows, shapes, region_offsets(shapes), threads=threads)
@@ -100,7 +100,7 @@ def plan_nodes(rows: DataNode, sizes: DataNode, mixer: Any, layout: Layout | Non
 
     def unpack(packed: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, ...]:
         size = image_size_of((len(shape), *shape[0]), layout)
-        shapes = mixer.shapes(size)
+        shapes = placed_shapes(mixer.shapes(size))
         plan = read_rows(np.ascontiguousarray(packed).view(row_dtype(shapes))[:, 0], shapes, size)
         found = {"mask": plan.mask(), "blend": plan.blend()}
         return tuple(found[name] if name in found else getattr(plan, name) for name in names)

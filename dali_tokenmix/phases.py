@@ -10,7 +10,7 @@ from . import checks
 from .checks import choice, number
 from .mixers import Choice
 from .mixers.pairing import Pairing
-from .mixing import draw
+from .mixing import drawn
 from .regions import Size
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Phase:
         phase = replace(self, **changes)
         mixer = with_prob(graph.mixer, phase.prob)
         if mixer is not None:
-            draw(mixer, graph.batch_size, phase.image_size)  # one that cannot fit the image says so now
+            drawn(mixer, graph.batch_size, phase.image_size)  # one that cannot fit the image says so now
         return phase
 
     def scheduled(self, graph: Graph, schedule: Schedule | None, epoch: int) -> Phase:

@@ -14,6 +14,7 @@ from nvidia.dali.pipeline import Pipeline
 from . import decorators, nodes, op
 from .label_maps import TokenTargets, flat
 from .label_nodes import Labelling, stored_labels
+from .placing import needed
 from .planner import BatchPlanner
 from .regions import Size
 from .sources.samples import Samples
@@ -102,15 +103,18 @@ class Graph:
             images = nodes.require_uint8(images)
             known["shapes"] = images.shape(dtype=types.INT64)
 
-        def plan(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def plan(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
             return planner(**dict(zip(known, arrays, strict=True)))
 
-        rows, ids = op.host(plan, *known.values(), outputs=2)
-        labelling = Labelling(self.supervision, self.num_classes, self.smoothing, self.mixer, "NHWC", images)
+        to_score = self.scores_by_store and bool(needed(self.mixer))  # once they are placed
+        rows, ids, *maps = op.host(plan, *known.values(), outputs=2 + to_score)
+        labelling = Labelling(
+            self.supervision, self.num_classes, self.smoothing, self.mixer, "NHWC", images, self.threads
+        )
         stored = None
         if self.supervision in BY_LABELS and self.label_maps is not None:
             stored = stored_labels(self.label_maps, index, crop, self.num_classes)
-        rows, targets, seen = labelling.targets(ids, rows, self.teacher, stored, lambda: planner.mixing)
+        rows, targets, seen = labelling.targets(ids, rows, self.teacher, stored, lambda: planner.mixing, *maps)
         if self.mixer is not None:
             images = nodes.mix(images, rows, self.mixer, "NHWC", *seen, threads=self.threads)
         return self._normalised(images), targets

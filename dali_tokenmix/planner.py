@@ -8,7 +8,8 @@ import numpy as np
 
 from .label_maps import token_grid
 from .labels import crop_maps, scored_rows
-from .mixing import draw
+from .mixing import drawn
+from .placing import needed
 from .plan import Plan, packed, untouched
 from .regions import Size
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def seeded_plan(mixer: Any, seeds: np.ndarray, image_size: Size, valid: int | None = None) -> Plan:
-    """The plan that a mixer draws from the first sample's random words, (N, words) of 16 bits each."""
+    """The plan that a mixer draws from the first sample's random words, (N, words) of 16 bits each; not yet placed."""
     seed = sum(int(word) % 2**16 << 16 * k for k, word in enumerate(seeds[0]))
-    return draw(mixer, len(seeds), image_size, seed, valid=valid)
+    return drawn(mixer, len(seeds), image_size, seed, valid=valid)
 
 
 class BatchPlanner:
@@ -34,9 +35,10 @@ class BatchPlanner:
 
     def __call__(
         self, seeds: np.ndarray, index: np.ndarray, shapes: np.ndarray | None = None, **crop: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, ...]:
         """Packed rows (N, bytes) uint8, and class ids (N,) int32 or rows of labels (N, C) float32.
 
+        And, where stored maps score plans that are yet to be placed, those maps, (N, gh, gw) float32.
         shapes: of the images that come from augment. crop: where each image was cut from, see boxes_of().
         """
         graph, index = self.graph, index.reshape(-1)
@@ -50,11 +52,15 @@ class BatchPlanner:
         else:
             valid = without_padding(index) if graph.last_batch == "partial" else len(index)
             plan = seeded_plan(graph.mixer, seeds, graph.image_size, valid)
-            if graph.scores_by_store:
-                boxes, flips = boxes_of(**crop)
-                maps = crop_maps(graph.label_maps.maps(index), boxes, flips, token_grid(layout, graph.image_size).grid)
-                return packed(scored_rows(plan, maps)), labels_of(graph.labels, index)
-        return plan.packed, labels_of(graph.labels, index)
+        labels = labels_of(graph.labels, index)
+        if not graph.scores_by_store:
+            return plan.packed, labels
+        if not self.mixing:
+            one_cell = np.ones((len(index), 1, 1), np.float32)
+            return (plan.packed, labels, *[one_cell] * bool(needed(graph.mixer)))
+        boxes, flips = boxes_of(**crop)
+        maps = crop_maps(graph.label_maps.maps(index), boxes, flips, token_grid(layout, graph.image_size).grid)
+        return (plan.packed, labels, maps) if needed(graph.mixer) else (packed(scored_rows(plan, maps)), labels)
 
 
 def labels_of(labels: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -74,6 +74,10 @@ class Saliency:
             luminance(view("images", images), view("planes", planes), "NHWC" if bytes_ else "NCHW", threads=threads)
         return spectral_residual(planes, self.sigma)
 
+    def description(self) -> dict[str, str | int | float]:
+        """What decides the maps of an image."""
+        return {"saliency": self.method, "side": self.side, "sigma": self.sigma}
+
 
 def spectral_residual(planes: Any, sigma: float) -> Any:
     """(N, h, w) float32 saliency of (N, h, w) float32 planes, NumPy, torch or CuPy: see Saliency."""

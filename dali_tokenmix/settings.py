@@ -8,9 +8,10 @@ from typing import Any
 
 from . import checks, devices
 from .checks import choice, integer, number
-from .mixing import draw
+from .mixing import drawn
 from .phases import Schedule
 from .pipeline import DTYPES, Graph, batches
+from .placing import needed
 from .readable import readable
 from .run import Run
 from .sources.samples import Samples
@@ -54,7 +55,7 @@ def graph(root: str | Path | None, *, source: Any, on_error: str, **arguments: A
     data = _data(root, source, on_error)
     given["num_classes"] = _num_classes(given["num_classes"], data)
     supervision, store = given["supervision"], given["label_maps"]
-    check_source(supervision, given["teacher"], store)
+    check_source(supervision, given["teacher"], store, attention="attention" in needed(given["mixer"]))
     check_labels(supervision, data.labels)
     _check_use(supervision, given["train"], given["mixer"])
     if isinstance(store, str | Path):
@@ -171,4 +172,4 @@ def _check_mixer(mixer: Any, train: bool, batch_size: int, image_size: tuple[int
     checks.mixer("mixer", mixer)
     if not train:
         raise ValueError(f"mixer must be None with train=False, got {mixer!r}: evaluation does not mix")
-    draw(mixer, batch_size, image_size)  # one that cannot fit the image says so now
+    drawn(mixer, batch_size, image_size)  # one that cannot fit the image says so now

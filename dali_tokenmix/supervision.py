@@ -8,11 +8,15 @@ SUPERVISIONS = ("imagenet", "tokenmix", "relabel", "tokenlabeling")
 BY_LABELS = ("relabel", "tokenlabeling")  # by a teacher's label maps, whatever the dataset's labels are
 
 
-def check_source(supervision: str, teacher: Any, label_maps: Any) -> None:
+def check_source(supervision: str, teacher: Any, label_maps: Any, *, attention: bool = False) -> None:
     """Raises ValueError where a supervision lacks its source, has two, or one it does not use.
 
-    TypeError for a teacher that is none.
+    TypeError for a teacher that is none. attention: whether the mixer needs a teacher's, whatever the supervision.
     """
+    if attention:
+        _check_attention(teacher)
+        if supervision == "imagenet" or label_maps is not None:
+            teacher = None  # needs no more of it
     given = [name for name, value in (("teacher", teacher), ("label_maps", label_maps)) if value is not None]
     if supervision == "imagenet":
         if given:
@@ -31,6 +35,15 @@ def check_source(supervision: str, teacher: Any, label_maps: Any) -> None:
         raise TypeError(f"teacher must be a Teacher, or do what one does, got {teacher!r:.80}")
     if hasattr(teacher, "state_dict") and not hasattr(teacher, "topk"):  # a bare model of torch is callable too
         raise TypeError(f"teacher must be a Teacher, got the model {type(teacher).__name__}: pass Teacher(model)")
+
+
+def _check_attention(teacher: Any) -> None:
+    if teacher is None:
+        raise ValueError("teacher must be a Teacher, whose attention the mixer cuts by (AttentiveCutMix), got None")
+    if isinstance(teacher, type) or not callable(getattr(teacher, "attention", None)):
+        raise TypeError(
+            f"teacher must be a Teacher, or have its attention(images), which the mixer cuts by, got {teacher!r:.80}"
+        )
 
 
 def check_store(supervision: str, store: Any) -> None:

@@ -28,6 +28,7 @@ MAY_IMPORT = {
             "op.py",
             "nodes.py",
             "label_nodes.py",
+            "placing_nodes.py",
             "fn.py",
             "dynamic.py",
             "run.py",

@@ -21,10 +21,15 @@ Kind = Literal["saliency", "attention"]
 
 @dataclass(frozen=True)
 class PeakBoxShape(BoxShape):
-    """Of a box to be centred at the peak of the partner's map. saliency: what makes the maps of a batch of images."""
+    """Of a box to be centred at the peak of the partner's map. saliency: a Saliency."""
 
     saliency: Any
     maps: ClassVar[Kind] = "saliency"
+
+    @property
+    def maker(self) -> Any:
+        """Makes the maps of a batch of images."""
+        return self.saliency
 
     def unpack(self, packed: np.ndarray) -> PeakBox:
         return PeakBox(packed, self.saliency)
@@ -55,6 +60,7 @@ class TopTokensShape(TokenGrid):
     """Of tokens to be those where the partner's map is highest."""
 
     maps: ClassVar[Kind] = "attention"
+    maker: ClassVar[None] = None  # whatever teacher there is
 
     def unpack(self, packed: np.ndarray) -> TopTokens:
         return TopTokens(super().unpack(packed).bits, self.patch_size)

@@ -146,15 +146,20 @@ class Teacher:
         GPU, to check values would be to wait for it: a label that is none, known there only, gives a map of NaN, and
         NaN of the model stay.
         """
-        given = images_of(images, self.device)
-        ids, known = class_ids(labels, len(given), self.num_classes)
-        ids = self._in_head(ids.to(self.device))
-        features = self._features(given)
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            maps = ground_truth_maps(features, *self._backbone.head(), ids, self.activation)
-            if known is not None:
-                maps = maps.where(known.to(self.device)[:, None, None], math.nan)
-        return ordinary(maps, "maps")
+        return self._maps(*self._features_and_ids(images, labels))
+
+    def attention(self, images: Any) -> Tensor:
+        """What the teacher attends to, whatever its class: (N, h, w) float32, the mean over channels of its features.
+
+        As Attentive CutMix takes it (arXiv 2003.13048). Features of a ResNet are >= 0, and so is their mean; those of
+        others may be negative. Images and errors as in a call.
+        """
+        return self._attention(self._features(images_of(images, self.device)))
+
+    def maps_and_attention(self, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+        """The maps of a call and attention(), of one pass through the model."""
+        features, ids, known = self._features_and_ids(images, labels)
+        return self._maps(features, ids, known), self._attention(features)
 
     def topk(self, images: Any, k: int | None = None) -> tuple[Tensor, Tensor]:
         """The k classes of highest logit at each position: ids (N, k, h, w) int32, logits (N, k, h, w) float32.
@@ -208,6 +213,24 @@ class Teacher:
             "map_height": self.map_size[0],
             "map_width": self.map_size[1],
         }
+
+    def _features_and_ids(self, images: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features, and class ids of the head; which of these are known to be classes, None: all."""
+        given = images_of(images, self.device)
+        ids, known = class_ids(labels, len(given), self.num_classes)
+        ids = self._in_head(ids.to(self.device))
+        return self._features(given), ids, known
+
+    def _maps(self, features: Tensor, ids: Tensor, known: Tensor | None) -> Tensor:
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            maps = ground_truth_maps(features, *self._backbone.head(), ids, self.activation)
+            if known is not None:
+                maps = maps.where(known.to(self.device)[:, None, None], math.nan)
+        return ordinary(maps, "maps")
+
+    def _attention(self, features: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            return ordinary(features.float().mean(1), "attention")
 
     def _features(self, images: Tensor) -> Tensor:
         dtype = self._backbone.head()[0].dtype
