@@ -54,7 +54,7 @@ inline void four(const uint8_t* top, const uint8_t* bottom, __m256i down, const 
 }
 
 // partner: with eight bytes behind each row that may be read.
-inline void resample_rgb(Plane partner, const Image& image, const Placed& box, const Window& window, Plane to) {
+inline void resample_rgb(PixelRows partner, const Image& image, const Placed& box, const Window& window, PixelRows to) {
   const float scale = (float)image.height / (float)box.height;
   for (int32_t x0 = window.x0; x0 < window.x1; x0 += COLUMNS) {
     const int32_t count = window.x1 - x0 < COLUMNS ? window.x1 - x0 : COLUMNS;

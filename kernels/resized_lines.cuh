@@ -71,7 +71,7 @@ DEVICE uint8_t* plane_of(uint8_t* images, const Image& image, int64_t sample, in
 }
 
 // The rows of a plane: where row 0 begins, and bytes from each to the next.
-struct Plane {
+struct PixelRows {
   uint8_t* start;
   int64_t stride;
 
@@ -97,7 +97,7 @@ DEVICE void resample_row(const T* top, const T* bottom, Between<T> down, const I
 
 // The window of the resized partner, one plane.
 template <class T>
-DEVICE void resample(Plane partner, const Image& image, const Placed& box, const Window& window, Plane to) {
+DEVICE void resample(PixelRows partner, const Image& image, const Placed& box, const Window& window, PixelRows to) {
   const float scale = (float)image.height / (float)box.height;
   for (int32_t y = window.y0; y < window.y1; ++y) {
     Neighbours rows(y - box.top, scale, image.height);
@@ -115,7 +115,7 @@ DEVICE void copy_vectors(const uint8_t* from, uint8_t* to, int64_t count) {
 
 // The window of one plane. Both sides are as far from an address that V divides, says the launcher.
 template <int V>
-DEVICE void copy_window(Plane from, const Image& image, const Window& window, Plane to) {
+DEVICE void copy_window(PixelRows from, const Image& image, const Window& window, PixelRows to) {
   const int64_t start = (int64_t)window.x0 * image.pixel_bytes,
                 bytes = (int64_t)(window.x1 - window.x0) * image.pixel_bytes;
   for (int32_t y = window.y0; y < window.y1; ++y) {

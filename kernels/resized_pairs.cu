@@ -7,7 +7,7 @@
 
 // resample() on a CPU, of rows behind each of which there are bytes that may be read.
 template <class T>
-DEVICE void resample_copy(Plane copy, const Image& image, const Placed& box, const Window& window, Plane to) {
+DEVICE void resample_copy(PixelRows copy, const Image& image, const Placed& box, const Window& window, PixelRows to) {
 #ifdef __AVX2__
   if (sizeof(T) == 1 && image.pixel_bytes == 3) return resample_rgb(copy, image, box, window, to);
 #endif
@@ -15,7 +15,8 @@ DEVICE void resample_copy(Plane copy, const Image& image, const Placed& box, con
 }
 
 // Copies the rows of a plane that the window is made of, to the same rows of `to`.
-DEVICE void copy_inputs(const uint8_t* plane, const Image& image, const Placed& box, const Window& window, Plane to) {
+DEVICE void copy_inputs(const uint8_t* plane, const Image& image, const Placed& box, const Window& window,
+                        PixelRows to) {
   if (window.y0 == window.y1) return;
   const float scale = (float)image.height / (float)box.height;
   const int32_t y0 = Neighbours(window.y0 - box.top, scale, image.height).low,
