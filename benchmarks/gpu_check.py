@@ -102,6 +102,12 @@ def kernels(place: Cpu, shapes: Shapes, options: argparse.Namespace) -> list[dic
     return all_cases(images.cases(shapes), place, options)
 
 
+def methods(place: Cpu, shapes: Shapes, options: argparse.Namespace) -> list[dict[str, Any]]:
+    from gpu import methods
+
+    return all_cases(methods.cases(shapes), place, options)
+
+
 def targets(place: Cpu, shapes: Shapes, options: argparse.Namespace) -> list[dict[str, Any]]:
     from gpu import labels
 
@@ -139,6 +145,7 @@ SECTIONS = {
         ("pytest", "hypothesis", "torch", "torchvision", "timm", "PIL", "skimage"),
     ),
     "kernels": Section(f"Mixing and mirroring in place, in every width of access. {GBS}", kernels),
+    "methods": Section(f"What further methods look at, place and patch together, in place. {GBS}", methods),
     "targets": Section(f"Crop, score, targets, relabel, token labels, each kernel alone. {GBS}", targets),
     "teacher": Section(f"A small Teacher against the same one on the CPU; wall clock. {TIMES}", teacher, ("torch",)),
     "loader": Section(

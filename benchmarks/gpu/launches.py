@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from dali_tokenmix.runtime.launch import launch
+from dali_tokenmix.runtime.scratch import scratch
 from dali_tokenmix.runtime.work import Work
 
 RUNTIME = "dali_tokenmix.runtime."
@@ -18,7 +19,10 @@ HOST_ONLY = ("resize", "normalise", "draw")  # modules whose kernels a GPU leave
 
 @dataclass(frozen=True)
 class Launch:
-    """One call of runtime.launch.launch(). The arrays behind its pointers are the caller's to keep."""
+    """One call of runtime.launch.launch(). The arrays behind its pointers are the caller's to keep.
+
+    held: scratch memory, which is not theirs.
+    """
 
     device: Any
     name: str
@@ -26,6 +30,7 @@ class Launch:
     pointers: tuple[int, ...]
     work: Work
     scalars: dict[str, Any]
+    held: tuple[Any, ...] = ()
 
     @property
     def kernel(self) -> str:
@@ -51,15 +56,23 @@ class Launch:
 def recorded(width: int | None = None) -> Iterator[list[Launch]]:
     """Launches made inside, in order; they are carried out, with accesses of `width` bytes where one is given."""
     made: list[Launch] = []
+    held: list[Any] = []
 
     def record(device: Any, name: str, struct: str, pointers: tuple[int, ...], work: Work, **scalars: Any) -> None:
-        asked = Launch(device, name, struct, pointers, work, scalars)
+        asked = Launch(device, name, struct, pointers, work, scalars, tuple(held))
         made.append(asked.of_width(width) if width else asked)
         made[-1].again()
+
+    def hold(device: Any, size: int) -> tuple[int, Any]:
+        address, owner = scratch(device, size)
+        held.append(owner)
+        return address, owner
 
     with contextlib.ExitStack() as stack:
         for name, module in list(sys.modules.items()):
             ours = name.startswith(RUNTIME) and name.removeprefix(RUNTIME) not in HOST_ONLY
             if ours and getattr(module, "launch", None) is launch:
                 stack.enter_context(mock.patch.object(module, "launch", record))
+                if getattr(module, "scratch", None) is scratch:
+                    stack.enter_context(mock.patch.object(module, "scratch", hold))
         yield made

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gpu import images, labels
+from gpu import images, labels, methods
 from gpu.cases import Case, carried_out, check, copies_of, copy_buffers, moved_by
 from gpu.launches import Launch
 from gpu.place import Cpu, interleaved
@@ -43,22 +43,22 @@ def ways(place: Cpu) -> dict[str, int]:
 
 def every_kernel(place: Cpu, shapes: Shapes, rounds: int) -> Iterator[Timed]:
     """The kernels that run on both devices. Raises AssertionError where a result is wrong."""
-    for module, problem_of in ((images, problems.of_mixing), (labels, problems.of_labels)):
+    for module, problem_of in ((images, problems.of_mixing), (methods, None), (labels, problems.of_labels)):
         for case in module.cases(shapes):
             say(f"{case.name}: checking, timing")
             yield from of_case(case, place, shapes, rounds, problem_of)
 
 
 def of_case(
-    case: Case, place: Cpu, shapes: Shapes, rounds: int, problem_of: Callable[..., problems.Problem]
+    case: Case, place: Cpu, shapes: Shapes, rounds: int, problem_of: Callable[..., problems.Problem] | None
 ) -> Iterator[Timed]:
-    """Each kernel of a case, in the order of its launches."""
+    """Each kernel of a case, in the order of its launches; problem_of: None has no NumPy and torch forms."""
     check(case, place)
     runs = [carried_out(case, place) for _ in range(copies_of(case, place, COPIES))]
     kept = [place.get(array) for array in runs[0].kept]
     for number, launch in enumerate(runs[0].launches):
         work = launches_and_copy(case, place, [run.launches[number] for run in runs], ways(place))
-        others = forms(problem_of(case, launch.kernel, kept, shapes), place)
+        others = forms(problem_of(case, launch.kernel, kept, shapes), place) if problem_of else {}
         name = case.name if case.name.startswith(launch.kernel) else f"{launch.kernel}, {case.name}"
         yield Timed(name, moved_by(case, launch), in_turns(place, work, others, rounds))
 

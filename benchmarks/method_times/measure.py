@@ -43,7 +43,7 @@ def timed(row: Row, shapes: Shapes, place: Cpu, rounds: int) -> Timed:
         "draw and mixing": batches.draw_and_mix,
         "copy": batches.copy,
     }
-    if row.maps is not None:
+    if row.maps is not None and not row.stand_in:
         work["maps"] = batches.look
     found = interleaved(place.measure, work, rounds)
     return Timed(found, np.array(batches.moved[1:]))
