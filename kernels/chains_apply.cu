@@ -3,7 +3,7 @@
 #include "chains.cuh"
 
 // A plane of an image that is read: `channels` of it side by side.
-struct Plane {
+struct ChainPlane {
   const uint8_t* start;
   int64_t row;
   int32_t height, width, channels;
@@ -23,7 +23,7 @@ DEVICE float between(float a, float b, float t) { return a + t * (b - a); }
 
 // Bilinear; taps outside the image are `fill`.
 template <int C>  // channels side by side: a constant, for the compiler
-DEVICE void warp_row(const Plane& in, int32_t y, const float* m, uint8_t* out) {
+DEVICE void warp_row(const ChainPlane& in, int32_t y, const float* m, uint8_t* out) {
   const float yc = (float)y + 0.5f, row_x = m[1] * yc + m[2], row_y = m[4] * yc + m[5];
   FOR_EACH_LANE(x, in.width) {
     const float xc = (float)x + 0.5f;
@@ -50,7 +50,7 @@ DEVICE void warp_row(const Plane& in, int32_t y, const float* m, uint8_t* out) {
 }
 
 template <int C>
-DEVICE void map_row(const Plane& in, int32_t y, const uint8_t* tables, uint8_t* out) {
+DEVICE void map_row(const ChainPlane& in, int32_t y, const uint8_t* tables, uint8_t* out) {
   const uint8_t* row = in.start + y * in.row;
   FOR_EACH_LANE(x, in.width) {
     for (int32_t c = 0; c < C; ++c) out[x * C + c] = tables[c * 256 + row[x * C + c]];
@@ -58,7 +58,7 @@ DEVICE void map_row(const Plane& in, int32_t y, const uint8_t* tables, uint8_t* 
 }
 
 // Away from a pixel's luma. Planes may be apart: `image` is that of all channels.
-DEVICE void color_row(const Pixels& image, const Plane& in, int32_t y, float factor, uint8_t* out) {
+DEVICE void color_row(const Pixels& image, const ChainPlane& in, int32_t y, float factor, uint8_t* out) {
   const int64_t step = in.channels == 3 ? 1 : image.plane;
   FOR_EACH_LANE(x, in.width) {
     const uint8_t* red = image.start + y * in.row + x * in.channels;
@@ -75,7 +75,7 @@ DEVICE int32_t reflected(int32_t at, int32_t side) {
 }
 
 // Away from the mean of the 3 x 3 pixels around, the one in the middle five times; mirrored at the edge.
-DEVICE void sharpen_row(const Plane& in, int32_t y, float factor, uint8_t* out) {
+DEVICE void sharpen_row(const ChainPlane& in, int32_t y, float factor, uint8_t* out) {
   FOR_EACH_LANE(x, in.width * in.channels) {
     const int32_t column = (int32_t)x / in.channels, c = (int32_t)x % in.channels;
     const float own = in.at(y, column, c);
@@ -97,7 +97,7 @@ KERNEL chains_apply(const uint8_t* images, const uint8_t* plan, uint8_t* work, c
     if (operation != NONE) {
       const Pixels from = after_steps(images, work, p, chain, p.step),
                    to = after_steps(images, work, p, chain, p.step + 1);
-      const Plane in = {from.start + plane * from.plane, from.row, p.image.height, p.image.width, channels, p.fill};
+      const ChainPlane in = {from.start + plane * from.plane, from.row, p.image.height, p.image.width, channels, p.fill};
       const float* value = steps[p.step].value;
       uint8_t* out = (uint8_t*)to.start + plane * to.plane + y * to.row;
       const uint8_t* table = tables + (chain * channel_count(p.image) + plane * channels) * 256;
