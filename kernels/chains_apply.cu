@@ -97,7 +97,8 @@ KERNEL chains_apply(const uint8_t* images, const uint8_t* plan, uint8_t* work, c
     if (operation != NONE) {
       const Pixels from = after_steps(images, work, p, chain, p.step),
                    to = after_steps(images, work, p, chain, p.step + 1);
-      const ChainPlane in = {from.start + plane * from.plane, from.row, p.image.height, p.image.width, channels, p.fill};
+      const ChainPlane in = {
+          from.start + plane * from.plane, from.row, p.image.height, p.image.width, channels, p.fill};
       const float* value = steps[p.step].value;
       uint8_t* out = (uint8_t*)to.start + plane * to.plane + y * to.row;
       const uint8_t* table = tables + (chain * channel_count(p.image) + plane * channels) * 256;
