@@ -12,6 +12,7 @@ from .placing import needed
 from .regions import Size
 from .runtime.images import Layout, find_layout
 from .supervision import SUPERVISIONS, check_classes, check_source
+from .supervision import check_mixer as check_use
 
 
 def checked(
@@ -35,6 +36,7 @@ def checked(
     choice("layout", layout, (None, "NHWC", "NCHW"))
     choice("supervision", supervision, SUPERVISIONS)
     check_source(supervision, teacher, label_maps, attention="attention" in needed(mixer))
+    check_use(supervision, mixer)
     check_classes(supervision, teacher, classes, used=classes)
     return classes
 

@@ -16,7 +16,7 @@ from .readable import readable
 from .run import Run
 from .sources.samples import Samples
 from .sources.scanned import scanned
-from .supervision import SUPERVISIONS, check_classes, check_labels, check_maps, check_source, check_store
+from .supervision import SUPERVISIONS, check_classes, check_labels, check_maps, check_mixer, check_source, check_store
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -56,6 +56,7 @@ def graph(root: str | Path | None, *, source: Any, on_error: str, **arguments: A
     given["num_classes"] = _num_classes(given["num_classes"], data)
     supervision, store = given["supervision"], given["label_maps"]
     check_source(supervision, given["teacher"], store, attention="attention" in needed(given["mixer"]))
+    check_mixer(supervision, given["mixer"])
     check_labels(supervision, data.labels)
     _check_use(supervision, given["train"], given["mixer"])
     if isinstance(store, str | Path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .checks import mixes
+
 SUPERVISIONS = ("imagenet", "tokenmix", "relabel", "tokenlabeling")
 BY_LABELS = ("relabel", "tokenlabeling")  # by a teacher's label maps, whatever the dataset's labels are
 
@@ -69,6 +71,15 @@ def check_classes(supervision: str, teacher: Any, num_classes: int, used: int) -
         raise ValueError(
             f"teacher has {known} classes, the data has {used} and the targets num_classes={num_classes}: "
             "Teacher(classes=...) says which of its classes each class of the data is"
+        )
+
+
+def check_mixer(supervision: str, mixer: Any) -> None:
+    """Raises ValueError for a mixer whose mixes the supervision cannot label."""
+    if supervision == "tokenlabeling" and mixes(mixer) > 2:
+        raise ValueError(
+            "supervision='tokenlabeling' labels tokens that two samples share at most, and this mixer mixes "
+            f"{mixes(mixer)}, got mixer={mixer!r:.80}: pass supervision='relabel', 'tokenmix' or 'imagenet'"
         )
 
 

@@ -78,6 +78,10 @@ def token_labels(
 
     flips: (N,) int32, not 0 where the crop was mirrored; None: nowhere. sides: 1 if each token is one sample's, else 2.
     """
+    if any(shape.further for shape in shapes):
+        raise ValueError(
+            "plan must be of regions that mix two samples, whose tokens can be labelled, got crops of four"
+        )
     samples, k, h, w = ids.shape
     weights = _roi_weights(ids, boxes, flips, tokens.grid, make, threads, image_size, tokens.patch_size)
     most = k
