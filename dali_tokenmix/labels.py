@@ -74,7 +74,8 @@ def scored(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) 
     """The plan with TokenMix's label weights: how much of each side's object shows (ECCV 2022, arXiv 2207.08409).
 
     With A a sample's map divided by its sum, and m the partner's share of a cell: own = sum((1 - m) * A_own),
-    other = sum(m * A_partner). They need not sum to 1.
+    other = sum(m * A_partner). They need not sum to 1. Where a plan patches crops (RICAP), each weight, further_weights
+    too, is the share of its sample's map that lies inside the crop.
 
     Args:
         plan: of draw().
@@ -86,7 +87,8 @@ def scored(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) 
     Raises ValueError for maps that are negative, not finite or of another shape, TypeError for what is no array.
     """
     rows = scored_rows(plan, maps, compat=compat)
-    return plan.with_weights(rows["own"].copy(), rows["other"].copy())
+    further = rows["further_weights"].copy() if plan.further.size else None
+    return plan.with_weights(rows["own"].copy(), rows["other"].copy(), further)
 
 
 def scored_rows(plan: Plan, maps: Any, *, compat: Literal["official"] | None = None) -> np.ndarray:

@@ -150,9 +150,9 @@ class Plan:
         """rows() as (N, bytes) uint8."""
         return packed(self.rows())
 
-    def with_weights(self, own: np.ndarray, other: np.ndarray) -> Plan:
-        """The same plan with label weights from elsewhere (a teacher), each (N,) float32."""
-        return replace(self, own=own, other=other)
+    def with_weights(self, own: np.ndarray, other: np.ndarray, further: np.ndarray | None = None) -> Plan:
+        """The same plan with label weights from elsewhere (a teacher), each (N,) float32; further: (N, K) float32."""
+        return replace(self, own=own, other=other, further_weights=self.further_weights if further is None else further)
 
 
 def packed(rows: np.ndarray) -> np.ndarray:

@@ -2,20 +2,13 @@
 // quarters: each image becomes four crops, its own, its partner's and two further samples', patched at one boundary.
 // In place, all images of a group read each other. A GPU composes the batch in scratch and stores it. A CPU does a
 // group at a time, whose scratch and images stay in its cache: memory is read once and written once.
-#include "image.cuh"
+#include "quarters.cuh"
 
 struct Quarters {
   Image image;
   PlanRows rows;
   int32_t scratch_row;  // bytes from row to row of scratch, whose images are (sample, plane, row) without gaps
   int32_t parts;        // of the batch, for a CPU's threads; each has scratch for four planes
-};
-
-// A sample's data: the size of its lower right quarter, 0 where it is left alone, and where in their images the crops
-// begin, y and x: upper left (own), upper right (partner), lower left and right (further).
-struct Crops {
-  int32_t height, width, begin[4][2];
-  DEVICE bool mixed() const { return (height | width) != 0; }
 };
 
 DEVICE const Crops& crops_of(const uint8_t* plan, const Quarters& p, int32_t sample) {

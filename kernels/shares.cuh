@@ -4,7 +4,7 @@
 #include "image.cuh"
 
 const int MOST_REGIONS = 4;
-enum RegionKind { TOKENS = 0, BOX = 1, BLEND = 2 };
+enum RegionKind { TOKENS = 0, BOX = 1, BLEND = 2, QUARTERS = 3 };
 
 struct RegionData {
   int32_t kind, offset, patch, grid_h, grid_w;

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..regions import BlendShape, BoxShape, RegionShape, Size, TokenGrid, erases
+from ..regions import BlendShape, BoxShape, QuartersShape, RegionShape, Size, TokenGrid, erases
 from .params import MOST_REGIONS
 
-KINDS = {TokenGrid: 0, BoxShape: 1, BlendShape: 2}  # RegionKind of shares.cuh
+KINDS = {TokenGrid: 0, BoxShape: 1, BlendShape: 2, QuartersShape: 3}  # RegionKind of shares.cuh
 
 
 def cells(
@@ -21,7 +21,9 @@ def cells(
     if len(counted) > MOST_REGIONS:
         raise ValueError(f"a plan that is scored has at most {MOST_REGIONS} regions, got {len(counted)}")
     if strangers := [type(shape).__name__ for shape, _ in counted if type(shape) not in KINDS]:
-        raise ValueError(f"a plan that is scored has regions of tokens, boxes or blends, got {', '.join(strangers)}")
+        raise ValueError(
+            f"a plan that is scored has regions of tokens, boxes, blends or quarters, got {', '.join(strangers)}"
+        )
     regions = [_region(shape, offset) for shape, offset in counted]
     return (*image_size, *grid, patch, len(regions), regions + [(0,) * 5] * (MOST_REGIONS - len(regions)))
 
