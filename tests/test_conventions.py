@@ -192,7 +192,13 @@ def test_every_argument_of_a_mixer_is_documented(mixer):
 @pytest.mark.parametrize("mixer", MIXERS, ids=lambda m: m.__name__)
 def test_options_of_a_mixer_are_keyword_only(mixer):
     positional = [p.name for p in inspect.signature(mixer).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    others = {"TokenMix": ["patch_size"], "Choice": ["mixers", "weights"], "AttentiveCutMix": [], "RICAP": ["beta"]}
+    others = {
+        "TokenMix": ["patch_size"],
+        "Choice": ["mixers", "weights"],
+        "AttentiveCutMix": [],
+        "RICAP": ["beta"],
+        "ResizeMix": ["scale"],
+    }
     assert positional == others.get(mixer.__name__, ["alpha"])
 
 

@@ -4,6 +4,7 @@ from .attentive_cutmix import AttentiveCutMix as AttentiveCutMix
 from .choice import Choice as Choice
 from .cutmix import CutMix as CutMix
 from .mixup import MixUp as MixUp
+from .resize_mix import ResizeMix as ResizeMix
 from .ricap import RICAP as RICAP
 from .saliency_mix import SaliencyMix as SaliencyMix
 from .token_mix import TokenMix as TokenMix
