@@ -17,7 +17,7 @@ __all__ += _mixers
 __all__ += ["LabelStore", "Teacher", "apply", "crop_maps", "draw", "fn", "import_labels", "losses", "make_labels"]
 __all__ += ["TokenTargets", "crop_labels", "dynamic", "frameworks", "scored", "soft_targets", "sources", "token_labels"]
 __all__ += ["nn"]
-__all__ += ["PuzzleMix", "input_saliency"]
+__all__ += ["CoMixup", "PuzzleMix", "input_saliency"]
 
 if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from . import dynamic, fn, frameworks, losses, nn, sources
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for type checkers and editors
     from .label_store.importer import import_labels
     from .label_store.maker import make_labels
     from .loader import Loader
-    from .optimised import PuzzleMix, input_saliency
+    from .optimised import CoMixup, PuzzleMix, input_saliency
     from .settings import IMAGENET_MEAN as IMAGENET_MEAN
     from .settings import IMAGENET_STD as IMAGENET_STD
     from .teacher import Teacher
@@ -39,6 +39,7 @@ LAZY = {
     "LabelStore": ".label_store",
     "make_labels": ".label_store.maker",
     "import_labels": ".label_store.importer",
+    "CoMixup": ".optimised",
     "PuzzleMix": ".optimised",
     "input_saliency": ".optimised",
 }
