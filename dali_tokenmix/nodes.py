@@ -9,9 +9,10 @@ import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
-from . import checks, op, runtime
-from .arguments import image_size_of
+from . import checks, decorators, op, runtime
+from .arguments import common_size, image_size_of
 from .plan import read_rows, region_offsets, row_dtype
+from .planner import seeded_plan
 from .regions import Size, placed_shapes
 from .runtime.arrays import View
 from .runtime.images import Layout, images_of
@@ -73,6 +74,20 @@ def mix(
         apply_rows(batch, plan, mixer, layout, threads)
 
     return op.in_place(mix_batch, images, on_device_of(images, rows), *after)
+
+
+@decorators.do_not_convert
+def mixed_alone(images: DataNode, mixer: Any, seed: int | None) -> DataNode:
+    """Images as a mixer makes them that shows no other sample; copies, `images` stays as it is."""
+
+    def plan(shapes: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray]:
+        return (seeded_plan(mixer, seeds, common_size(shapes, None, None)).packed,)
+
+    if not isinstance(images, DataNode):
+        raise TypeError(f"images must be a DALI node, got {type(images).__name__}")
+    (rows,) = op.host(plan, images.shape(dtype=types.INT64), random_seeds(seed))
+    copied: Any = fn.copy(images, preserve=True, bytes_per_sample_hint=1)  # DALI takes equal copies for one
+    return mix(copied, rows, mixer, None)
 
 
 def apply_rows(batch: View, rows: View, mixer: Any, layout: Layout | None, threads: int) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import checks
 from .checks import choice, number
 from .mixers import Choice
-from .mixers.pairing import Pairing
 from .mixing import drawn
 from .regions import Size
 
@@ -68,6 +67,7 @@ def with_prob(mixer: Any, prob: float | None) -> Any:
         raise ValueError(f"prob is how often the mixer mixes, and there is no mixer: pass mixer=, got prob={prob}")
     if isinstance(mixer, Choice):
         return replace(mixer, mixers=[with_prob(one, prob) for one in mixer.mixers])
-    if not isinstance(mixer, Pairing):
+    if not is_dataclass(mixer) or isinstance(mixer, type) or not hasattr(mixer, "prob"):
         raise ValueError(f"prob needs a mixer that has a prob, as TokenMix(prob=...) has, got {mixer!r}")
-    return replace(mixer, prob=prob)
+    changed: Any = replace(mixer, prob=prob)
+    return changed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .base import RegionShape, Size, require
+from .chains import ChainsShape
 from .fill import Fill
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class ErasedCells:
 
 def erases(shape: RegionShape) -> bool:
     """Whether such a region shows no other sample: it counts for no label."""
-    return isinstance(shape, ErasedBoxesShape | ErasedCellsShape)
+    return isinstance(shape, ErasedBoxesShape | ErasedCellsShape | ChainsShape)
 
 
 def _words(seeds: np.ndarray) -> np.ndarray:
