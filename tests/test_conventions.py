@@ -196,6 +196,7 @@ def test_options_of_a_mixer_are_keyword_only(mixer):
         "TokenMix": ["patch_size"],
         "Choice": ["mixers", "weights"],
         "AttentiveCutMix": [],
+        "AugMix": [],
         "RICAP": ["beta"],
         "ResizeMix": ["scale"],
     }

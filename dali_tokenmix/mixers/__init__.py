@@ -1,6 +1,7 @@
 """Mixers: each draws a Plan. A new one is a file with shapes() and draw(), and a line here."""
 
 from .attentive_cutmix import AttentiveCutMix as AttentiveCutMix
+from .augmix import AugMix as AugMix
 from .choice import Choice as Choice
 from .cutmix import CutMix as CutMix
 from .mixup import MixUp as MixUp
