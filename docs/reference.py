@@ -13,6 +13,7 @@ import pdoc
 import dali_tokenmix
 from dali_tokenmix import mixers
 from dali_tokenmix.mixers import pairing
+from dali_tokenmix.regions import fill
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     # annotations of inherited fields: pdoc looks them up where the heir is shown
     for mixer in [*(getattr(mixers, name) for name in mixers.__all__), dali_tokenmix.PuzzleMix]:
         vars(inspect.getmodule(mixer)).update(Mode=pairing.Mode, Partner=pairing.Partner)
+        vars(inspect.getmodule(mixer)).update(FillKind=fill.FillKind, FillValue=fill.FillValue)
     warnings.filterwarnings("ignore", message=".*TokenTargets.__init__")  # of Python's making, with no namespace
     # what is imported on first use: pdoc looks only at what is there
     vars(dali_tokenmix).update({name: getattr(dali_tokenmix, name) for name in dali_tokenmix.__all__})
