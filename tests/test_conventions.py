@@ -199,6 +199,7 @@ def test_options_of_a_mixer_are_keyword_only(mixer):
         "AugMix": [],
         "RICAP": ["beta"],
         "ResizeMix": ["scale"],
+        "Cutout": ["length"],
     }
     assert positional == others.get(mixer.__name__, ["alpha"])
 

@@ -4,6 +4,7 @@ from .attentive_cutmix import AttentiveCutMix as AttentiveCutMix
 from .augmix import AugMix as AugMix
 from .choice import Choice as Choice
 from .cutmix import CutMix as CutMix
+from .cutout import Cutout as Cutout
 from .mixup import MixUp as MixUp
 from .resize_mix import ResizeMix as ResizeMix
 from .ricap import RICAP as RICAP
