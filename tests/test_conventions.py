@@ -200,6 +200,7 @@ def test_options_of_a_mixer_are_keyword_only(mixer):
         "RICAP": ["beta"],
         "ResizeMix": ["scale"],
         "Cutout": ["length"],
+        "RandomErasing": [],
     }
     assert positional == others.get(mixer.__name__, ["alpha"])
 

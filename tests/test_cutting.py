@@ -21,6 +21,8 @@ SIZE = (60, 90)
 CUTTERS = {
     "cutout": lambda **options: dtm.Cutout(20, **options),
     "two holes": lambda **options: dtm.Cutout(21, n_holes=2, **options),
+    "erasing": lambda **options: dtm.RandomErasing(**{"prob": 1.0} | options),
+    "original": lambda **options: dtm.RandomErasing(dialect="original", **{"prob": 1.0} | options),
 }
 cutters = pytest.mark.parametrize("build", CUTTERS.values(), ids=CUTTERS)
 

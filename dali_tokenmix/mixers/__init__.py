@@ -6,6 +6,7 @@ from .choice import Choice as Choice
 from .cutmix import CutMix as CutMix
 from .cutout import Cutout as Cutout
 from .mixup import MixUp as MixUp
+from .random_erasing import RandomErasing as RandomErasing
 from .resize_mix import ResizeMix as ResizeMix
 from .ricap import RICAP as RICAP
 from .saliency_mix import SaliencyMix as SaliencyMix
