@@ -201,6 +201,7 @@ def test_options_of_a_mixer_are_keyword_only(mixer):
         "ResizeMix": ["scale"],
         "Cutout": ["length"],
         "RandomErasing": [],
+        "HideAndSeek": [],
     }
     assert positional == others.get(mixer.__name__, ["alpha"])
 

@@ -23,6 +23,7 @@ CUTTERS = {
     "two holes": lambda **options: dtm.Cutout(21, n_holes=2, **options),
     "erasing": lambda **options: dtm.RandomErasing(**{"prob": 1.0} | options),
     "original": lambda **options: dtm.RandomErasing(dialect="original", **{"prob": 1.0} | options),
+    "hide": lambda **options: dtm.HideAndSeek(sizes=(7, 16, 32), **options),
 }
 cutters = pytest.mark.parametrize("build", CUTTERS.values(), ids=CUTTERS)
 

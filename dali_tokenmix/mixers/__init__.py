@@ -5,6 +5,7 @@ from .augmix import AugMix as AugMix
 from .choice import Choice as Choice
 from .cutmix import CutMix as CutMix
 from .cutout import Cutout as Cutout
+from .hide_and_seek import HideAndSeek as HideAndSeek
 from .mixup import MixUp as MixUp
 from .random_erasing import RandomErasing as RandomErasing
 from .resize_mix import ResizeMix as ResizeMix
