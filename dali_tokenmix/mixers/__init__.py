@@ -11,6 +11,7 @@ from .random_erasing import RandomErasing as RandomErasing
 from .resize_mix import ResizeMix as ResizeMix
 from .ricap import RICAP as RICAP
 from .saliency_mix import SaliencyMix as SaliencyMix
+from .sequence import Sequence as Sequence
 from .token_mix import TokenMix as TokenMix
 
 __all__ = [name for name, value in list(vars().items()) if isinstance(value, type)]
