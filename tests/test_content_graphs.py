@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import nvidia.dali.experimental.dynamic as ndd
 import pytest
@@ -15,6 +17,7 @@ from dali_tokenmix import op, planner, reference
 from dali_tokenmix.mixing import drawn
 from dali_tokenmix.placing import placed
 from tests.test_fn import provenance
+from tests.test_gpu_graphs import check, crossings
 
 CLASSES, SIZE = 4, (48, 64)
 MIXERS = {
@@ -296,6 +299,29 @@ def test_stored_maps_score_what_token_mix_places(draws):
     plan = placed_by_hand(draws[0], images, None)
     np.testing.assert_array_equal(mixed, reference.mixed(plan, images))
     np.testing.assert_allclose(targets, dtm.soft_targets(plan, np.arange(6), 6, 0.0, maps), atol=1e-6)
+
+
+# --- on a GPU, as far as it goes without one -------------------------------------------------------------------------
+
+HEAD, BOX, CELLS, CLASS, FLIP = 16, 16, 8, 4, 4  # bytes a sample
+
+
+@pytest.mark.parametrize("supervision", ["imagenet", "tokenmix", "relabel", "tokenlabeling"])
+@pytest.mark.parametrize(("mixer", "region"), [("saliency", BOX), ("attentive", CELLS)])
+def test_a_gpu_graph_places_there_and_nothing_comes_back(photo_folder, mixer, region, supervision):
+    teacher = None if (mixer, supervision) == ("saliency", "imagenet") else Attending()
+    source = loader(photo_folder, mixer=MIXERS[mixer], supervision=supervision, teacher=teacher)
+    graph = dataclasses.replace(source._graph, device="gpu")
+    pipeline = Pipeline(8, 2, None)
+    with pipeline:
+        images, *targets, _ = graph.outputs(planner.BatchPlanner(graph, True, 2))
+        check([images, *targets])
+        there, _ = crossings([images, *targets])
+        pipeline.set_outputs(*there.values())
+    pipeline.build()
+    crossing = sorted(output.as_array()[0].nbytes for output in pipeline.run())
+    labels = [CLASS] if supervision in ("imagenet", "tokenmix") else []
+    assert crossing == sorted([HEAD + region, FLIP, *labels])
 
 
 # --- dynamic mode ----------------------------------------------------------------------------------------------------
