@@ -107,6 +107,15 @@ def test_the_loader_mixes_as_what_is_in_its_images_says(photo_folder, mixer, ope
         assert plan.other.any()
 
 
+def test_what_the_loader_places_may_be_cut_afterwards(photo_folder, draws):
+    mixer = dtm.Sequence([dtm.SaliencyMix(), dtm.Cutout(length=20)])
+    mixed, clean = loader(photo_folder, mixer=mixer, prefetch=1), loader(photo_folder, mixer=None)
+    for number, ((images, targets), (own, hard)) in enumerate(zip(mixed, clean, strict=True)):
+        plan = placed_by_hand(draws[number], own.numpy(), None)
+        np.testing.assert_array_equal(images.numpy(), reference.mixed(plan, own.numpy()))
+        np.testing.assert_array_equal(targets, dtm.soft_targets(plan, hard.argmax(1).numpy(), CLASSES, 0.0))
+
+
 @every_mixer
 def test_runs_are_resumed_bit_for_bit_and_threads_change_nothing(photo_folder, mixer):
     one = loader(photo_folder, mixer=mixer, teacher=teacher_for(mixer), num_threads=1)

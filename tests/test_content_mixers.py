@@ -193,6 +193,18 @@ def test_choice_of_them_and_others(mode):
     assert seen == {0, 1, 2, 3}
 
 
+@every_mixer
+@pytest.mark.parametrize("cutter", [dtm.Cutout(length=20), dtm.HideAndSeek()], ids=lambda m: type(m).__name__)
+def test_what_is_placed_may_be_cut_afterwards_and_keeps_its_labels(build, cutter):
+    plan, alone = plan_of(dtm.Sequence([build(), cutter]), seed=3), plan_of(build(), seed=3)
+    np.testing.assert_array_equal(plan.other, alone.other)
+    np.testing.assert_array_equal(plan.own, alone.own)
+    sources, shown = plan.sources(), dtm.apply(plan, provenance(8, *SIZE))[..., 0]
+    np.testing.assert_array_equal(shown[sources >= 0], sources[sources >= 0])
+    np.testing.assert_array_equal(sources[sources >= 0], alone.sources()[sources >= 0])
+    assert (sources < 0).any()
+
+
 BAD = [
     (dtm.SaliencyMix, {"alpha": 0}, ValueError, "alpha must be > 0, got 0"),
     (dtm.SaliencyMix, {"alpha": None}, TypeError, "alpha must be a number, got None"),
