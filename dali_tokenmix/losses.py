@@ -154,9 +154,10 @@ class JensenShannon(nn.Module):
     """Cross entropy of the clean view, plus weight times how far the views' predictions are apart.
 
     The loss of AugMix (Hendrycks et al., ICLR 2020, arXiv 1912.02781): CE(p_clean, y) + weight * JS(p_clean, p_1, p_2).
-    Called on logits, (views * N, C) of the clean images and then of each augmented view, as Loader(mixer=AugMix(
-    views=3)) orders them and timm does; or a tuple of (N, C), a view each. Targets are of the N samples: (N, C) soft
-    ones, as they come from a Loader, or (N,) class ids.
+    Called on logits, (views * N, C) of the clean images and then of each augmented view, as timm orders them; or a
+    tuple of (N, C), a view each. In a DALI pipeline two nodes AugMix()(images) beside images are the other views, of
+    the same crop and flip. Targets are of the N samples: (N, C) soft ones, as they come from a Loader, or (N,) class
+    ids.
 
     weight: 12 in the paper.
     views: 3 in the paper; a tuple of logits brings its own number.
