@@ -87,7 +87,7 @@ def test_the_gpu_graph_is_the_cpu_graph_on_other_devices(photo_folder, train):
 
 
 # What crosses to the GPU beside the files, in bytes a sample: the README's table has them.
-PLAN, CLASS, FLIP, BOX = 40, 4, 4, 16
+PLAN, CLASS, FLIP, BOX = 44, 4, 4, 16
 LABEL_MAP = 4 * 4 * (4 * 4 + 2 * 4)  # 4 x 4 cells, four ids and four scores each
 CROSSING = {
     ("imagenet", None): [PLAN, CLASS, FLIP],
