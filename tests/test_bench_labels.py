@@ -55,7 +55,7 @@ def test_bytes_of_a_sample_are_counted(labels):
         assert size < found(rows, case, "bytes, disk") < size + 20  # the header, of few samples here
     assert found(rows, "7 x 7 uint8", "bytes, sent") == 44 + 4
     assert found(rows, "a teacher online", "bytes, disk") == 0
-    assert found(rows, "top 5 of 18 x 18", "bytes, sent") == 44 + 324 * 5 * 6 + 16 + 4
+    assert found(rows, "top 5 of 18 x 18", "bytes, sent") == 48 + 324 * 5 * 6 + 16 + 4
     assert "holds   0.0" in printed
 
 
