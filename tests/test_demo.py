@@ -47,6 +47,13 @@ def folders(tmp_path):
     return tmp_path / "images"
 
 
+def test_demo_draws_every_method(drawn):
+    (line,) = [line for line in drawn[0].stdout.splitlines() if "demo-methods.png" in line]
+    with Image.open(line.split()[1]) as picture:
+        assert f"({picture.width} x {picture.height}," in line
+        assert len(picture.getcolors(256)) > 100
+
+
 def test_demo_measures_with_and_without_mixing(drawn):
     run, _ = drawn
     lines = run.stdout.splitlines()

@@ -24,6 +24,7 @@ from .make_labels import require
 HELP = "measure what mixing costs on this machine, and draw a picture of what it does"
 BATCH_SIZE = 64
 ROUNDS = 3
+COLOURS = 256  # of the second picture, which takes a third of the bytes
 WARM_UP = 5  # batches before the clock starts: what is queued already, and what a first one compiles
 
 
@@ -82,8 +83,13 @@ def _demo(data: ImageFolder, teacher: Any, device: str, given: argparse.Namespac
         first = picture(samples, telling(samples), f"Samples of one batch, {size} x {size} pixels, {where}")
         drawn = stacked([first, scores_panel(scores, demo_teacher.telling(scores))])
         drawn.save(given.out, format="PNG", optimize=True)
+    _told(given.out, drawn)
+    with progress("every method"):
+        drawn = _gallery(samples, teacher, device, f"From plans, applied and labelled, {size} x {size} pixels")
+        out = given.out.with_name(f"{given.out.stem}-methods{given.out.suffix}")
+        drawn.save(out, format="PNG", optimize=True)
+    _told(out, drawn)
     print(f"teacher     {demo_teacher.in_words(scores)}")
-    print(f"picture     {given.out} ({drawn.width} x {drawn.height}, {given.out.stat().st_size // 1000} KB)")
 
     options = {
         "batch_size": batch_size,
@@ -95,6 +101,24 @@ def _demo(data: ImageFolder, teacher: Any, device: str, given: argparse.Namespac
     for name, rates in _images_a_second(data.root, options, given.seconds).items():
         spread = f"{min(rates):,.0f} to {max(rates):,.0f} in {ROUNDS} rounds"
         print(f"throughput  {statistics.median(rates):>9,.0f} images/s with {name:<17} ({spread})")
+
+
+def _gallery(samples: Any, teacher: Any, device: str, subtitle: str) -> Any:
+    """The second picture: every method on a few of the samples."""
+    import torch
+
+    from .demo_gallery import gallery
+    from .demo_methods import methods, photographs
+
+    chosen = photographs(samples.labels)
+    images = samples.images[chosen]
+    seen = torch.from_numpy(images).to("cuda" if device == "gpu" else "cpu")
+    shown = list(methods(images, teacher.attention(seen).cpu().numpy()))
+    return gallery(images, [samples.classes[samples.labels[k]] for k in chosen], shown, subtitle).quantize(COLOURS)
+
+
+def _told(path: Path, picture: Any) -> None:
+    print(f"picture     {path} ({picture.width} x {picture.height}, {path.stat().st_size // 1000} KB)")
 
 
 def _images_a_second(root: Path, options: dict[str, Any], seconds: float) -> dict[str, list[float]]:

@@ -29,13 +29,13 @@ def left_of(column: int, groups: tuple[int, ...]) -> int:
     return MARGIN + column * (TILE + GAP) + groups[column] * (GROUP_GAP - GAP)
 
 
-def paste(image: Image.Image, position: tuple[int, int], pixels: np.ndarray) -> None:
+def paste(image: Image.Image, position: tuple[int, int], pixels: np.ndarray, side: int = TILE) -> None:
     """Pastes (H, W, 3) uint8 as a tile with round corners."""
     tile = Image.fromarray(pixels)
-    if tile.size != (TILE, TILE):
-        tile = tile.resize((TILE, TILE), Image.Resampling.LANCZOS)
-    corners = Image.new("L", (FINE * TILE, FINE * TILE))
-    ImageDraw.Draw(corners).rounded_rectangle((0, 0, FINE * TILE - 1, FINE * TILE - 1), FINE * CORNER, 255)
+    if tile.size != (side, side):
+        tile = tile.resize((side, side), Image.Resampling.LANCZOS)
+    corners = Image.new("L", (FINE * side, FINE * side))
+    ImageDraw.Draw(corners).rounded_rectangle((0, 0, FINE * side - 1, FINE * side - 1), FINE * CORNER, 255)
     image.paste(tile, position, corners.reduce(FINE))
 
 

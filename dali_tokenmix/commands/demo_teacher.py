@@ -44,6 +44,10 @@ class StandIn:
 
     map_size = (7, 7)
 
+    def attention(self, images: Any) -> Any:
+        """The same, where a teacher's attention is asked for."""
+        return self(images, None)
+
     def __call__(self, images: Any, labels: Any) -> Any:
         """(N, 7, 7) float32: the standard deviation of grey values, of (N, H, W, 3) uint8 tensors and any labels."""
         from torch.nn.functional import adaptive_avg_pool2d as mean
