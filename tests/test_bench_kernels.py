@@ -21,8 +21,8 @@ from tests.compiled import KERNELS
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
-ON_A_GPU_ONLY = {"quarters_compose", "quarters_store"}
-NO_FORMS = ("luminance", "place", "quarters")
+ON_A_GPU_ONLY = {"quarters_compose", "quarters_store", "resized_take", "resized_paste"}
+NO_FORMS = ("luminance", "place", "quarters", "erase", "resized", "chains")
 OTHERS = ("TokenMix, torch", "CutMix, timm", "MixUp, timm", "CutMix, torchvision", "MixUp, torchvision")
 
 

@@ -57,7 +57,7 @@ MAY_IMPORT = {
     },
 }
 COMMANDS = {
-    f"commands/{name}.py" for name in ("demo", "demo_data", "demo_teacher", "doctor", "make_labels")
+    f"commands/{name}.py" for name in ("demo", "demo_data", "demo_methods", "demo_teacher", "doctor", "make_labels")
 }  # these may import more, inside functions
 NUMPY_ONLY = (
     "mixers/",

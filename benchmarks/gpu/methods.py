@@ -24,7 +24,13 @@ from .place import Cpu
 
 SIDE = 64  # cells along a saliency map
 MIXERS: dict[str, tuple[Any, tuple[str, ...]]] = {  # with all the kernels that carry a plan out, on either device
+    "RandomErasing, mean": (dtm.RandomErasing(prob=1.0, fill="mean"), ("erase_boxes_colour",)),
+    "RandomErasing, noise": (dtm.RandomErasing(prob=1.0), ("erase_boxes",)),
+    "HideAndSeek, mean": (dtm.HideAndSeek(sizes=(8, 16, 32)), ("erase_cells_colour",)),
+    "HideAndSeek, noise": (dtm.HideAndSeek(sizes=(8, 16, 32), fill="noise"), ("erase_cells",)),
+    "ResizeMix": (dtm.ResizeMix(), ("resized_pairs", "resized_take", "resized_paste")),
     "RICAP": (dtm.RICAP(), ("quarters_by_group", "quarters_compose", "quarters_store")),
+    "AugMix": (dtm.AugMix(), ("chains_tables_count", "chains_tables", "chains_apply", "chains_sum")),
 }
 
 

@@ -1,4 +1,4 @@
-"""The methods, a line each, with the papers' defaults."""
+"""The methods, a line each, with the papers' defaults; all samples are changed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ class Row:
 def table(side: int) -> list[Row]:
     """For images of so many pixels a side."""
     return [
-        Row("TokenMix", dtm.TokenMix()),
-        Row("CutMix", dtm.CutMix()),
+        Row("Cutout", dtm.Cutout(side // 2)),
+        Row("RandomErasing", dtm.RandomErasing(prob=1.0)),
+        Row("RandomErasing, mean", dtm.RandomErasing(prob=1.0, fill="mean")),
+        Row("HideAndSeek", dtm.HideAndSeek()),
         Row("MixUp", dtm.MixUp()),
+        Row("AugMix", dtm.AugMix()),
+        Row("CutMix", dtm.CutMix()),
+        Row("TokenMix", dtm.TokenMix()),
+        Row("ResizeMix", dtm.ResizeMix()),
         Row("RICAP", dtm.RICAP()),
         Row("SaliencyMix", dtm.SaliencyMix(), saliency),
         Row("AttentiveCutMix", dtm.AttentiveCutMix(), attention, stand_in=True),

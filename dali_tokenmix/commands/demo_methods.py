@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 
 from .. import labels, mixing
-from ..mixers import RICAP, AttentiveCutMix, CutMix, MixUp, SaliencyMix, TokenMix
+from ..mixers import (
+    RICAP,
+    AttentiveCutMix,
+    AugMix,
+    CutMix,
+    Cutout,
+    HideAndSeek,
+    MixUp,
+    RandomErasing,
+    ResizeMix,
+    SaliencyMix,
+    TokenMix,
+)
 from ..plan import Plan
 from ..regions import kinds
 from ..saliency import Saliency
@@ -20,9 +32,14 @@ TWO, FOUR = 0.4, 0.7  # the share of an image that is changed in such a plan, of
 LEAST = 0.08  # of a part of four
 GRID = (14, 14)  # of patch tokens
 PLANNED = (  # name, paper, mixer for images with a side of so many pixels
+    ("Cutout", "DeVries and Taylor 2017", lambda side: Cutout(side // 2)),
+    ("RandomErasing", "Zhong et al., AAAI 2020", lambda side: RandomErasing(prob=1.0)),
+    ("HideAndSeek", "Singh and Lee, ICCV 2017", lambda side: HideAndSeek()),
+    ("AugMix", "Hendrycks et al., ICLR 2020", lambda side: AugMix()),
     ("MixUp", "Zhang et al., ICLR 2018", lambda side: MixUp()),
     ("CutMix", "Yun et al., ICCV 2019", lambda side: CutMix()),
     ("TokenMix", "Liu et al., ECCV 2022", lambda side: TokenMix(max(1, side // GRID[0]))),
+    ("ResizeMix", "Qin et al. 2020", lambda side: ResizeMix()),
     ("RICAP", "Takahashi et al., ACML 2018", lambda side: RICAP(1.0)),
     ("AttentiveCutMix", "Walawalkar et al., ICASSP 2020", lambda side: AttentiveCutMix()),
     ("SaliencyMix", "Uddin et al., ICLR 2021", lambda side: SaliencyMix()),
@@ -56,6 +73,10 @@ def methods(images: np.ndarray, attention: np.ndarray) -> Iterator[Shown]:
     for name, paper, mixer_of in PLANNED:
         yield planned(name, paper, mixer_of(min(images.shape[1:3])), images, maps)
     yield of_tokens(images)
+    from ..optimised import CoMixup, PuzzleMix
+
+    yield optimised("PuzzleMix", "Kim et al., ICML 2020", PuzzleMix(grid=8), images, maps["saliency"])
+    yield optimised("CoMixup", "Kim et al., ICLR 2021", CoMixup(grid=8), images, maps["saliency"])
 
 
 def planned(name: str, paper: str, mixer: Any, images: np.ndarray, maps: dict[str, np.ndarray]) -> Shown:
@@ -65,6 +86,21 @@ def planned(name: str, paper: str, mixer: Any, images: np.ndarray, maps: dict[st
     plans = [mixing.draw(mixer, len(images), size, seed, maps=needed) for seed in range(SEEDS)]
     plan = min(plans, key=unlike)
     return Shown(name, paper, mixing.apply(plan, images.copy()), shares(plan), targets(plan))
+
+
+def optimised(name: str, paper: str, mixer: Any, images: np.ndarray, saliency: np.ndarray) -> Shown:
+    """PuzzleMix, whose mask is the partner's part of each cell, or CoMixup, whose mask names who shows there."""
+    import torch
+
+    count = len(images)
+    options = {"num_classes": count, "smoothing": 0.0, "seed": 0, "return_mask": True}
+    mixed, target, mask = mixer(torch.from_numpy(images), np.arange(count), saliency, **options)
+    own, cells = np.eye(count, dtype=np.float32)[:, :, None, None], mask.numpy()[:, None]
+    if mask.is_floating_point():
+        shown = (1 - cells) * own + cells * own[::-1]  # partners are flipped
+    else:
+        shown = (cells == np.arange(count)[:, None, None]).astype(np.float32)
+    return Shown(name, paper, mixed.numpy(), shown, target.numpy())
 
 
 def of_tokens(images: np.ndarray) -> Shown:
