@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ from dali_tokenmix.optimised.inputs import unit_scale
 from dali_tokenmix.optimised.mask_levels import best_levels
 from dali_tokenmix.optimised.min_cut import minimum_cuts
 from dali_tokenmix.optimised.transport import best_moves, moved
+from tests.examples import EXAMPLES, run_example
 from tests.helpers import provenance, some_pairs
 
 
@@ -438,3 +440,17 @@ def test_without_scipy_the_extra_is_named():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "dali_tokenmix.PuzzleMix needs scipy" in ran.stderr
     assert "pip install 'dali_tokenmix[optimised]'" in ran.stderr
+
+
+@pytest.mark.parametrize("method", ["puzzlemix", "comixup"])
+def test_the_example_trains(photo_folder, method, tmp_path, monkeypatch):
+    pytest.importorskip("timm")
+    arguments = ["--root", photo_folder, "--device", "cpu", "--image-size", 64, "--method", method, "--steps", 6]
+    monkeypatch.syspath_prepend(EXAMPLES)  # as Python does that runs the script
+    printed = run_example("puzzlemix.py", *arguments, "--out", tmp_path / "mixed.png")
+    steps = re.findall(r"step \d+: loss (\S+), (\S+) classes an image, mixed in \S+ ms an image", printed)
+    losses, shown = (np.array(values, float) for values in zip(*steps, strict=True))
+    assert len(steps) == 6
+    assert np.isfinite(losses).all()
+    assert ((shown > 1) & (shown <= (2 if method == "puzzlemix" else 4))).any()
+    assert (tmp_path / "mixed.png").stat().st_size > 10_000
