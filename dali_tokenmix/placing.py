@@ -19,12 +19,12 @@ MAKERS = {"saliency": "dtm.Saliency()(images)", "attention": "Teacher.attention(
 
 def needed(mixer: Any) -> tuple[str, ...]:
     """The kinds of maps that the mixer's plans are placed by, each once."""
-    return kinds(_shapes(mixer))
+    return kinds(layout(mixer))
 
 
 def makers(mixer: Any) -> list[Any]:
     """What makes those maps, each once: a Saliency, or None where it is the teacher there is."""
-    shapes: Iterable[Any] = _shapes(mixer)
+    shapes: Iterable[Any] = layout(mixer)
     return list(dict.fromkeys(shape.maker for shape in shapes if hasattr(shape, "maps")))
 
 
@@ -62,6 +62,7 @@ def checked(maps: Any, needed: tuple[str, ...], samples: int) -> dict[str, np.nd
     return {kind: checked_maps(f"{kind} maps", given[kind], samples, negative=True) for kind in needed}
 
 
-def _shapes(mixer: Any) -> tuple[RegionShape, ...]:
+def layout(mixer: Any) -> tuple[RegionShape, ...]:
+    """The layout of the mixer's plans, of images of some size; nothing for None."""
     shapes: tuple[RegionShape, ...] = mixer.shapes(ANY_SIZE) if hasattr(mixer, "shapes") else ()
     return shapes

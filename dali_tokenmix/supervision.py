@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .checks import mixes
+from .placing import layout
+from .regions import ResizedShape
 
 SUPERVISIONS = ("imagenet", "tokenmix", "relabel", "tokenlabeling")
 BY_LABELS = ("relabel", "tokenlabeling")  # by a teacher's label maps, whatever the dataset's labels are
@@ -80,6 +82,12 @@ def check_mixer(supervision: str, mixer: Any) -> None:
         raise ValueError(
             "supervision='tokenlabeling' labels tokens that two samples share at most, and this mixer mixes "
             f"{mixes(mixer)}, got mixer={mixer!r:.80}: pass supervision='relabel', 'tokenmix' or 'imagenet'"
+        )
+
+    if supervision in ("tokenmix", "tokenlabeling") and any(isinstance(shape, ResizedShape) for shape in layout(mixer)):
+        raise ValueError(
+            f"supervision={supervision!r} looks up a map where its pixels are, and this mixer resizes them, got "
+            f"mixer={mixer!r:.80}: pass supervision='relabel' or 'imagenet'"
         )
 
 

@@ -221,3 +221,20 @@ def test_a_loader_mixes_and_resumes(photo_folder):
     assert len(rest) == len(whole) - 2
     for one, other in zip(whole[2:], rest, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("supervision", ["tokenmix", "tokenlabeling"])
+@pytest.mark.parametrize("wrap", [lambda mixer: mixer, lambda mixer: dtm.Choice([dtm.CutMix(), mixer])])
+def test_a_teachers_maps_do_not_move_with_resized_pixels(supervision, wrap, photo_folder):
+    teacher = dtm.Teacher(features=lambda images: images, weight=torch.ones(4, 3), image_size=32)
+    with pytest.raises(ValueError, match=f"supervision='{supervision}' looks up a map .* resizes them, got mixer="):
+        dtm.Loader(
+            photo_folder,
+            batch_size=4,
+            mixer=wrap(dtm.ResizeMix()),
+            supervision=supervision,
+            teacher=teacher,
+            device="cpu",
+        )
+    with pytest.raises(ValueError, match="got ResizedShape"):
+        dtm.scored(dtm.draw(wrap(dtm.ResizeMix()), 4, 32), np.ones((4, 2, 2), np.float32))
