@@ -70,6 +70,7 @@ def main() -> int:
         report.claims(found, place)
         report.bounds(found, judged=as_bounded(options))
         sys.stdout.flush()
+        asked = [row for row in asked if row.usual]
         made = loaders_of(asked, root, store, s, options)
         turns = loaders.measured(asked, made, place, options.loader_rounds, options.teacher_rounds)
         report.loaders(asked, turns, found, results, place, setting)

@@ -21,6 +21,7 @@ from tests import test_gpu_check
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 ROWS = ("no mixing", "CutMix + ImageNet", "TokenMix + ImageNet", "TokenMix + ReLabel", "TokenMix + TokenLabeling")
 STORED = "TokenMix + TokenMix (store)"
+METHODS = ("Cutout", "RandomErasing", "HideAndSeek", "MixUp", "ResizeMix", "RICAP", "SaliencyMix", "AugMix")
 SMALL = {"batch": 4, "height": 96, "width": 96, "classes": 20, "map_size": (7, 7)}
 
 
@@ -60,9 +61,10 @@ def test_a_quick_run_has_every_row_both_ways_and_a_verdict(module, tmp_path):
     teacher = "torchvision:resnet18"
     ran, found = run(module, tmp_path, "--batch-size", "2", "--teachers", teacher, "--whole", "1")
     names = {*ROWS, STORED, f"TokenMix + TokenMix ({teacher})"}
+    methods = {f"{method} + ImageNet" for method in METHODS} | {f"AttentiveCutMix + ImageNet ({teacher})"}
     for metric in ("mixing, ours", "mixing, usual", "CPU, ours", "share of a step, ours", "share of a step, usual"):
         of_rows = values(found, metric)
-        assert set(of_rows) == names, metric
+        assert set(of_rows) == (names if "usual" in metric else names | methods), metric
         assert min(of_rows.values()) > 0, metric
     assert values(found, "overhead against CutMix, ours")["CutMix + ImageNet"] == 0
     assert set(values(found, "Loader")) == set(values(found, "whole step")) == names
@@ -85,7 +87,8 @@ def test_a_quick_run_has_every_row_both_ways_and_a_verdict(module, tmp_path):
 
 def test_without_training_there_is_no_share_of_a_step(module, tmp_path):
     ran, found = run(module, tmp_path, "--batch-size", "2", "--no-training", "--teachers")
-    assert set(values(found, "Loader")) == set(values(found, "mixing, ours")) == {*ROWS, STORED}
+    assert set(values(found, "Loader")) == set(values(found, "mixing, usual")) == {*ROWS, STORED}
+    assert set(values(found, "mixing, ours")) == {*ROWS, STORED, *(f"{method} + ImageNet" for method in METHODS)}
     assert not any("step" in row["metric"] for row in found)
     assert not re.search("bound  |% of a step", ran.stdout)
 
@@ -148,6 +151,15 @@ def swapped(crop):
 def unmirrored(crop):
     boxes, flips = dtm.planner.boxes_of(**crop)
     return boxes, ~flips
+
+
+@pytest.mark.parametrize("name", [f"{method} + ImageNet" for method in METHODS])
+def test_methods_without_a_usual_way_make_what_is_defined(module, name, batch, monkeypatch):
+    check, row, place = module("overheads.check"), rows(module)[name], module("gpu.place").Cpu()
+    check.agree(row, batch, place)
+    monkeypatch.setattr(module("overheads.ours").runtime, "apply_plan", lambda *a, **k: None)
+    with pytest.raises(AssertionError, match=f"{re.escape(name)}: pixels differ"):
+        check.agree(row, batch, place)
 
 
 @pytest.mark.parametrize("name", [*ROWS, STORED])
@@ -221,7 +233,7 @@ def test_on_the_gpus_side_events_are_read_at_the_end_and_results_are_the_same(mo
     waits, done = [], []
     gpu = place.Gpu(test_gpu_check.stand_in())
     monkeypatch.setattr(gpu, "wait", lambda: waits.append(len(done)))
-    asked = rows(module)
+    asked = {name: row for name, row in rows(module).items() if row.usual}  # the others take scratch memory of CuPy
     there, here = ({n: ours(row, [batch], at) for n, row in asked.items()} for at in (gpu, place.Cpu()))
     for name in asked:
         for one, other in zip(there[name](0), here[name](0), strict=True):

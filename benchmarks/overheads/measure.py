@@ -47,7 +47,7 @@ def measured(
     table: list[Row], batches: list[Given], steps: dict[str, Step], place: Cpu, *, rounds: int, step_rounds: int
 ) -> Measured:
     """All ways to mix of all rows; those with a teacher take turns with the steps."""
-    work = {(row.name, way): make(row, batches, place) for row in table for way, make in ways().items()}
+    work = {(row.name, way): make(row, batches, place) for row in table for way, make in ways(row).items()}
     slow = {row.name for row in table if row.teacher is not None}
     apart = {key: function for key, function in work.items() if key[0] not in slow}
     together = {key: function for key, function in work.items() if key[0] in slow}
@@ -56,8 +56,10 @@ def measured(
     return Measured({key: found[key] for key in work}, {name: found[name] for name in steps})
 
 
-def ways() -> dict[str, Callable]:
-    """The usual way needs timm and torchvision; it is left out without them."""
+def ways(row: Row) -> dict[str, Callable]:
+    """The usual way needs timm and torchvision; it is left out without them, and where there is none."""
+    if not row.usual:
+        return {"ours": Ours}
     try:
         from .usual import Usual
     except ModuleNotFoundError as error:

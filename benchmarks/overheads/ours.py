@@ -15,6 +15,7 @@ from dali_tokenmix import runtime
 from dali_tokenmix.label_maps import check_ids, token_grid, token_sides
 from dali_tokenmix.plan import region_offsets
 from dali_tokenmix.planner import BatchPlanner, boxes_of
+from dali_tokenmix.regions import kinds, placed_shapes
 from dali_tokenmix.runtime.arrays import View, view
 from dali_tokenmix.runtime.images import images_of
 from dali_tokenmix.supervision import BY_LABELS
@@ -59,7 +60,9 @@ class Ours:
         crop = given.crop if self.planner.graph.scores_by_store else {}
         packed, classes = self.planner(self.seeds[call % DRAWS], given.index, **crop)
         rows, ids = view("rows", self.place.send(packed)), self.place.send(classes)
-        if self.row.teacher is not None:
+        if kinds(self.kinds):
+            rows = self.placed(packed, images)
+        elif self.row.teacher is not None:
             rows = self.scored(packed, self.row.teacher(self.place.tensor(images), self.place.tensor(ids)))
         if self.row.supervision in BY_LABELS:
             targets = self.by_labels(given, rows)
@@ -67,7 +70,7 @@ class Ours:
             targets = self.by_area(view("ids", ids), rows)
         if self.row.mixer is not None:  # on one thread, as nodes.mix
             seen = images_of(view("images", images), layout="NHWC")
-            runtime.apply_plan(seen, rows, *self.where[:2], threads=1)
+            runtime.apply_plan(seen, rows, placed_shapes(self.kinds), self.where[1], threads=1)
         return targets
 
     def by_area(self, ids: View, rows: View) -> tuple[Any, ...]:
@@ -82,6 +85,15 @@ class Ours:
         cut = view("cut", self.place.empty((len(packed), *token_grid(self.kinds, self.size).grid), "float32"))
         runtime.crop_maps(view("maps", maps.float()), None, None, cut)
         runtime.score(rows, cut, *self.where)
+        return rows
+
+    def placed(self, packed: np.ndarray, images: Any) -> View:
+        """placing_nodes.placed: a copy of the rows, placed by maps that a teacher, or a Saliency, has just made."""
+        rows, tensor = view("rows", self.place.put(packed)), self.place.tensor(images)
+        for shape, offset in zip(*self.where[:2], strict=True):
+            if hasattr(shape, "maps"):
+                maps = self.row.teacher.attention(tensor) if shape.maker is None else shape.maker.maps(tensor, 1)
+                runtime.place(rows, view("maps", maps), shape, offset, self.size)
         return rows
 
     def by_labels(self, given: Given, rows: View) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ def mixing(table: list[Row], found: Measured, results: Results, place: Cpu, sett
         head += f" {'% of a step':>22} {'with step, ms':>14} {'against CutMix':>15} {'paper':>8}"
     print(head)
     for row in table:
-        for way in ways():
+        for way in ways(row):
             taken, first = found.mixing[row.name, way], way == "ours"
             results.add(row.name, f"mixing, {way}", "ms", 1e3 * taken.main, **setting)
             results.add(row.name, f"{other}, {way}", "ms", 1e3 * taken.other, **setting)
