@@ -248,7 +248,7 @@ def test_on_the_gpus_side_kernels_are_checked_and_a_failing_section_is_told(
     monkeypatch.setattr(script, "Gpu", lambda: place.Gpu(stand_in()))
     monkeypatch.setattr(script, "gpu_problem", lambda: None)
     monkeypatch.setattr(cuda, "launch", carry_out)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(empty=pooled))
+    monkeypatch.setattr(pytest.importorskip("cupy"), "empty", pooled)
     launched.clear()
     arguments = ["gpu_check.py", "--quick", "--rounds", "2", "--only", "teacher", *OF_KERNELS]
     monkeypatch.setattr(sys, "argv", [*arguments, "--out", str(tmp_path)])
